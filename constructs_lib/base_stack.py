@@ -1,0 +1,92 @@
+"""The stack every module's stack is built on: provider, default tags, S3 state, and Terraform addresses as written."""
+
+from pathlib import Path
+
+from cdktf import S3Backend, TerraformElement, TerraformOutput, TerraformStack
+from cdktf_cdktf_provider_aws.provider import AwsProvider, AwsProviderDefaultTags
+from constructs import Construct, Node
+
+from constructs_lib.deployment import Deployment
+from constructs_lib.terraform_text import writes_hcl
+
+# S3 native state locking and write-only attributes are complete in Terraform 1.11:
+# https://github.com/hashicorp/terraform/releases/tag/v1.11.0
+TERRAFORM_VERSION = ">= 1.11.0"
+
+
+class DuplicateAddressError(ValueError):
+    """Two elements of one type in a stack have the same id, and so the same Terraform address."""
+
+
+class BaseStack(TerraformStack):
+    """A stack whose Terraform addresses are its construct ids: `Vpc(scope, "core")` is `aws_vpc.core`, however deep it
+    stands.
+
+    Raises DuplicateAddressError where two elements would share an address.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, deployment: Deployment) -> None:
+        self._address_nodes: dict[tuple[str, str], Node] = {}
+        self._hcl_supplement = [f'terraform {{\n  required_version = "{TERRAFORM_VERSION}"\n}}']
+        super().__init__(scope, id)
+        self.deployment = deployment
+
+        AwsProvider(
+            self,
+            "aws",
+            region=deployment.region,
+            default_tags=[AwsProviderDefaultTags(tags=deployment.tags(id))],
+        )
+        S3Backend(
+            self,
+            bucket=deployment.state_bucket,
+            key=deployment.state_key(id),
+            region=deployment.state_region,
+            encrypt=True,
+            use_path_style=deployment.state_use_path_style or None,
+        )
+        # The bindings of cdktf 0.21 are older than the option.
+        self.add_override("terraform.backend.s3.use_lockfile", True)
+        if not writes_hcl():
+            self.add_override("terraform.required_version", TERRAFORM_VERSION)
+
+    def _allocate_logical_id(self, tf_element: TerraformElement | Node) -> str:
+        node = tf_element if isinstance(tf_element, Node) else tf_element.node
+        id = node.id
+        kind = getattr(tf_element, "terraform_resource_type", type(tf_element).__name__)
+        first = self._address_nodes.setdefault((kind, id), node)
+        # Their paths are asked for only now: every question to jsii costs half a millisecond.
+        if first is not node and first.path != node.path:
+            raise DuplicateAddressError(
+                f"{kind}.{id} exists twice in stack {self.node.id!r}: at {first.path!r} and at {node.path!r}. "
+                "Terraform addresses are the construct ids: give one of the two another id."
+            )
+        return id
+
+    def boot_values(self) -> dict[str, str]:
+        """What every machine's boot scripts are told of where they are."""
+        return {"DEPLOYMENT": self.deployment.name, "STACK": self.node.id, "AWS_REGION": self.deployment.region}
+
+    def export(self, outputs: dict[str, object]) -> None:
+        """Publishes Terraform outputs under exactly these names."""
+        scope = Construct(self, "outputs")
+        for name, value in outputs.items():
+            TerraformOutput(scope, name, value=value)
+
+    def random_password(self, id: str, *, length: int) -> str:
+        """A reference to a password that Terraform makes while it applies and keeps nowhere; for write-only attributes.
+
+        cdktf 0.21 has no class for ephemeral resources, and its HCL leaves out what it has no class for.
+        """
+        kind = "aws_secretsmanager_random_password"
+        if not writes_hcl():
+            self.add_override(f"ephemeral.{kind}.{id}", {"password_length": length, "exclude_punctuation": True})
+        self._hcl_supplement.append(
+            f'ephemeral "{kind}" "{id}" {{\n  password_length     = {length}\n  exclude_punctuation = true\n}}'
+        )
+        return f"${{ephemeral.{kind}.{id}.random_password}}"
+
+    def write_hcl_supplement(self, outdir: str) -> None:
+        """Puts what cdktf's HCL leaves out beside it. Call after the synthesis of HCL."""
+        file = Path(outdir, "stacks", self.node.id, "supplement.tf")
+        file.write_text("\n\n".join(self._hcl_supplement) + "\n", encoding="utf-8")

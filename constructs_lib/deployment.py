@@ -1,0 +1,28 @@
+"""Who a stack belongs to and where its state lives: the part of the settings that every stack shares."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One deployment in one account. Its name separates it from others: in AWS names, in tags, in the state's keys."""
+
+    name: str
+    project: str
+    region: str
+    state_bucket: str
+    state_prefix: str
+    state_region: str
+    state_use_path_style: bool = False
+
+    def prefixed(self, name: str) -> str:
+        """The AWS name of a thing the original called `name`."""
+        return f"{self.name}-{name}"
+
+    def state_key(self, stack: str) -> str:
+        """The S3 key of a stack's state."""
+        return f"{self.state_prefix}/{self.name}/{stack}.tfstate"
+
+    def tags(self, stack: str) -> dict[str, str]:
+        """The tags that everything of a stack carries."""
+        return {"project": self.project, "deployment": self.name, "stack": stack, "managed-by": "terraform"}

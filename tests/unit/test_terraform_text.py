@@ -1,0 +1,126 @@
+"""Text for Terraform, and user data made of it."""
+
+import base64
+import io
+import os
+import random
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from constructs_lib.terraform_text import expression, lines, literal
+from constructs_lib.user_data import USER_DATA_LIMIT, UserDataError, archive, render, unpacked
+
+
+def test_template_markers_are_escaped() -> None:
+    assert literal('echo "${HOME}" %{x} $HOME 100%') == 'echo "$${HOME}" %%{x} $HOME 100%'
+
+
+def test_several_lines_have_one_end_less_in_hcl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SYNTH_HCL_OUTPUT", raising=False)
+    assert lines("a\nb\n") == "a\nb\n"
+    monkeypatch.setenv("SYNTH_HCL_OUTPUT", "true")
+    assert lines("a\nb\n") == "a\nb"
+
+
+@pytest.mark.parametrize("text", ["one\n", "a\nb", ""])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not several lines"):
+        lines(text)
+
+
+def test_a_line_that_would_end_hcls_here_document_is_refused() -> None:
+    with pytest.raises(ValueError, match="EOF"):
+        lines("cat <<EOF\nx\n  EOF\n")
+
+
+def test_an_expression_of_text_alone() -> None:
+    assert expression('say "hi"\\n\n\t') == '"say \\"hi\\"\\\\n\\n\\t"'
+
+
+def test_an_expression_keeps_references_outside_its_strings() -> None:
+    made = expression("ID=${TfToken[TOKEN.7]}\nNAME=${TfToken[TOKEN.12]}")
+
+    assert made == 'join("", ["ID=", ${TfToken[TOKEN.7]}, "\\nNAME=", ${TfToken[TOKEN.12]}, ""])'
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    file = tmp_path / "main.sh"
+    file.write_text("#!/bin/bash\necho \"${HOME}\" '$x' `y` \\ %{z}\n", encoding="utf-8")
+    return file
+
+
+class TestUserData:
+    def test_files_arrive_byte_for_byte_and_the_main_one_runs(self, script: Path, tmp_path: Path) -> None:
+        script.write_text(
+            f"#!/bin/bash\n. {tmp_path}/etc/boot.env\necho \"$KEY 'q' \\\\ ${{HOME:+set}}\" >ran\n", encoding="utf-8"
+        )
+        data = tmp_path / "data.txt"
+        data.write_text('{"a": "${x}\\n"}\n', encoding="utf-8")
+        rendered = render(values={"KEY": "value", "EMPTY": ""}, files=[script, data], main="main.sh")
+
+        # What Terraform makes of it, on folders that this test may write.
+        program = rendered.replace("$${", "${").replace("%%{", "%{")
+        program = program.replace("/usr/local/lib/ml-infra", str(tmp_path / "lib")).replace(
+            "/etc/ml-infra", str(tmp_path / "etc")
+        )
+        subprocess.run(
+            ["bash", "-c", program], cwd=tmp_path, check=True, env={"PATH": os.environ["PATH"], "HOME": "/x"}
+        )
+
+        assert (tmp_path / "ran").read_text(encoding="utf-8") == "value 'q' \\ set\n"
+        assert (tmp_path / "lib" / "main.sh").read_bytes() == script.read_bytes()
+        assert (tmp_path / "lib" / "data.txt").read_bytes() == data.read_bytes()
+        assert (tmp_path / "etc" / "boot.env").read_text(encoding="utf-8") == "KEY=value\nEMPTY=\n"
+
+    def test_references_are_left_to_terraform_and_nothing_else_is(self, script: Path) -> None:
+        rendered = render(values={"ID": "${TfToken[TOKEN.7]}"}, files=[script], main="main.sh")
+
+        assert "\nID=${TfToken[TOKEN.7]}\n" in rendered
+        assert rendered.count("${") == 1
+        assert "%{" not in rendered
+        assert unpacked(rendered) == {"main.sh": script.read_text(encoding="utf-8")}
+
+    @pytest.mark.parametrize(
+        "value", ["two words", "quo'te", 'quo"te', "dol$lar", "back`quote", "back\\slash", "li\nne"]
+    )
+    def test_values_that_a_shell_would_read_otherwise_are_refused(self, script: Path, value: str) -> None:
+        with pytest.raises(UserDataError, match="KEY="):
+            render(values={"KEY": value}, files=[script], main="main.sh")
+
+    def test_too_large_names_the_limit_and_the_files(self, script: Path) -> None:
+        # What cannot be compressed much.
+        noise = random.Random(1)
+        script.write_text("#!/bin/bash\n" + f"# {noise.randbytes(15000).hex()}\n", encoding="utf-8")
+
+        with pytest.raises(UserDataError, match=rf"{USER_DATA_LIMIT}.*main\.sh \(30015\)"):
+            render(values={}, files=[script], main="main.sh")
+
+    def test_the_same_files_are_the_same_text_everywhere(self, script: Path) -> None:
+        """Other user data replaces a running machine: when, where and by whom files were checked out must not count."""
+        made = archive([script])
+        os.utime(script, (1, 1))
+        script.chmod(0o600)
+        script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))
+
+        assert archive([script]) == made
+        with tarfile.open(fileobj=io.BytesIO(base64.b85decode(made.replace(",", "$").replace(".", "%")))) as tar:
+            (member,) = tar.getmembers()
+        assert (member.mtime, member.mode, member.uid, member.gid, member.uname) == (0, 0o755, 0, 0, "")
+
+    def test_what_carries_nothing_is_said_so(self) -> None:
+        with pytest.raises(UserDataError, match="no files"):
+            unpacked("#!/bin/bash\necho\n")
+
+    def test_main_must_be_shipped(self, script: Path) -> None:
+        with pytest.raises(UserDataError, match=r"other\.sh is to be run but is not among"):
+            render(values={}, files=[script], main="other.sh")
+
+    def test_a_file_without_a_last_line_end_is_refused(self, script: Path) -> None:
+        script.write_text("#!/bin/bash", encoding="utf-8")
+
+        with pytest.raises(UserDataError, match="end with a newline"):
+            render(values={}, files=[script], main="main.sh")
