@@ -1,0 +1,328 @@
+"""Checks of single values: each returns the value as it is to be used, or raises RefusedError with the way out."""
+
+import ipaddress
+import re
+from decimal import Decimal
+from typing import Final
+
+from constructs_lib.refused import RefusedError
+
+_RFC1918: Final = tuple(ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+# Docker's default bridge; AWS's VPC user guide ("VPC CIDR blocks") says to leave it to SageMaker and others.
+_DOCKER: Final = ipaddress.IPv4Network("172.17.0.0/16")
+_PRIVATE_EXAMPLE: Final = "10.20.0.0/20"
+
+
+def _ipv4_network(value: str, *, example: str) -> ipaddress.IPv4Network:
+    try:
+        interface = ipaddress.ip_interface(value)
+    except ValueError:
+        raise RefusedError(f'"{value}" is not a CIDR block.', f"Write it like {example}.") from None
+    if not isinstance(interface, ipaddress.IPv4Interface):
+        raise RefusedError(f"{value} is IPv6, and the VPC has IPv4 only.", f"Write an IPv4 block like {example}.")
+    if "/" not in value:
+        raise RefusedError(f"{value} is an address, not a CIDR block.", f"Did you mean {value}/32?")
+    # Also turns a netmask (10.0.0.0/255.255.0.0) into a prefix.
+    block = str(interface.network)
+    if value != block:
+        raise RefusedError(f"{value} is not the start of its block, or not in prefix form.", f"Did you mean {block}?")
+    return interface.network
+
+
+def vpc_cidr(value: str) -> str:
+    """A private IPv4 block, /16 to /24: the VPC is cut into sixteenths, and EC2's smallest subnet is a /28."""
+    network = _ipv4_network(value, example=_PRIVATE_EXAMPLE)
+    if not any(network.subnet_of(private) for private in _RFC1918):
+        raise RefusedError(
+            f"{value} is not private address space (10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16), "
+            "so machines in the VPC could not reach whoever owns it.",
+            f"Choose a private block, for example {_PRIVATE_EXAMPLE}.",
+        )
+    if network.prefixlen < 16:
+        raise RefusedError(
+            f"{value} is too large: a VPC is a /16 at most.", f"Did you mean {network.network_address}/16?"
+        )
+    if network.prefixlen > 24:
+        raise RefusedError(
+            f"{value} is too small: its subnets would be smaller than a /28, the smallest that EC2 makes.",
+            f"Choose a /24 or larger, for example {network.supernet(new_prefix=24)}.",
+        )
+    if network.overlaps(_DOCKER):
+        raise RefusedError(
+            f"{value} overlaps {_DOCKER}, which Docker and SageMaker use inside the machines.",
+            f"Choose another block, for example {_PRIVATE_EXAMPLE}.",
+        )
+    return value
+
+
+def deployer_cidr(value: str) -> str:
+    """An IPv4 block that may reach the jump host over SSH: /16 to /32, never the world."""
+    example = "203.0.113.7/32 (your public address: curl https://checkip.amazonaws.com)"
+    network = _ipv4_network(value, example=example)
+    if network.prefixlen == 0:
+        raise RefusedError(f"{value} opens SSH to the whole world.", f"Name your own address, like {example}.")
+    if network.prefixlen < 16:
+        raise RefusedError(
+            f"{value} opens SSH to {network.num_addresses:,} addresses; a /16 is the widest allowed.",
+            f"Name your own address, like {example}.",
+        )
+    return value
+
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_IP_LIKE: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
+# S3 user guide, "General purpose bucket naming rules", read 2026-11. A name ending in -an is left alone: new ones are
+# allowed in an account's regional namespace only, but older ones may exist.
+_BUCKET_PREFIXES: Final = ("xn--", "sthree-", "amzn-s3-demo-")
+_BUCKET_SUFFIXES: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+
+def bucket_name(value: str) -> str:
+    """A name that S3 accepts for a general purpose bucket."""
+    if value.startswith(("s3://", "arn:")):
+        raise RefusedError(
+            f'"{value}" is a URI or ARN.', f'Give the name only: "{re.split(r"//|:::", value)[-1].split("/")[0]}".'
+        )
+    if not 3 <= len(value) <= 63:
+        raise RefusedError(
+            f"A bucket name has 3 to 63 characters; this one has {len(value)}.", "Choose another bucket."
+        )
+    if not _BUCKET.fullmatch(value):
+        likely = value.lower().replace("_", "-")
+        raise RefusedError(
+            "A bucket name has lower-case letters, digits, dots and hyphens, and a letter or digit at both ends.",
+            f"Did you mean {likely}?" if _BUCKET.fullmatch(likely) else "Choose a name like my-terraform-state.",
+        )
+    if ".." in value:
+        raise RefusedError("A bucket name has no two dots in a row.", f"Did you mean {re.sub(r'[.]+', '.', value)}?")
+    if _IP_LIKE.fullmatch(value):
+        raise RefusedError("A bucket name does not look like an IP address.", "Choose a name like my-terraform-state.")
+    for prefix in _BUCKET_PREFIXES:
+        if value.startswith(prefix):
+            raise RefusedError(f'S3 keeps names that begin with "{prefix}" for itself.', "Choose another bucket.")
+    for suffix in _BUCKET_SUFFIXES:
+        if value.endswith(suffix):
+            raise RefusedError(f'S3 keeps names that end with "{suffix}" for itself.', "Choose another bucket.")
+    return value
+
+
+# Of what S3 allows in a key: nothing that a shell, an environment file or an IAM pattern reads as more than itself.
+_KEY_PART: Final = re.compile(r"[A-Za-z0-9_.=+@-]+")
+
+
+def _key_parts(path: str) -> None:
+    for part in path.split("/"):
+        if part in ("", ".", "..") or not _KEY_PART.fullmatch(part):
+            raise RefusedError(
+                f'"{part}" cannot be a part of the path.' if part else "The path has an empty part (two slashes).",
+                "Use letters, digits and _ . = + @ - between single slashes.",
+            )
+
+
+def state_prefix(value: str) -> str:
+    """The part of a state's S3 key before the deployment's name: not empty, no slash at either end."""
+    if value != value.strip("/"):
+        raise RefusedError(
+            "The prefix begins or ends with a slash, which would be a folder without a name.",
+            f'Did you mean "{value.strip("/")}"?' if value.strip("/") else "Write a prefix like ml-core.",
+        )
+    if not value:
+        raise RefusedError("The prefix is empty.", 'Write a prefix like ml-core, or leave the key out for "ml-core".')
+    _key_parts(value)
+    return value
+
+
+# What machines are told must fit into EC2's 16 KB of user data together with the boot scripts.
+_LONGEST: Final = 256
+
+
+def s3_uri(value: str) -> str:
+    """s3://bucket or s3://bucket/prefix, returned without a slash at the end."""
+    if not value.startswith("s3://"):
+        raise RefusedError(f'"{value}" is not an S3 URI.', "Write it like s3://my-bucket/imgs.")
+    bucket, _, prefix = value.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise RefusedError(f'"{value}" names no bucket.', "Write it like s3://my-bucket/imgs.")
+    bucket_name(bucket)
+    prefix = prefix.removesuffix("/")
+    if not prefix:
+        return f"s3://{bucket}"
+    if len(prefix) > _LONGEST:
+        raise RefusedError(
+            f"The prefix has {len(prefix)} characters, and {_LONGEST} is the most that user data has room for.",
+            "Choose a shorter prefix.",
+        )
+    _key_parts(prefix)
+    return f"s3://{bucket}/{prefix}"
+
+
+def s3_output_uri(value: str) -> str:
+    """s3://bucket/prefix. The prefix is needed: it is all that the machine may write to."""
+    uri = s3_uri(value)
+    if uri.count("/") == 2:
+        raise RefusedError(
+            f"{value} has no prefix, so the machine could write to the whole bucket.",
+            f"Add a folder of its own, for example {uri}/trained-model.",
+        )
+    return uri
+
+
+_AMI: Final = re.compile(r"ami-[0-9a-f]{8,17}")
+_SNAPSHOT: Final = re.compile(r"snap-[0-9a-f]{8,17}")
+
+
+def ami_id(value: str) -> str:
+    """The id of a machine image."""
+    if not _AMI.fullmatch(value):
+        raise RefusedError(
+            f'"{value}" is not an image id.',
+            'Write an id like ami-0123456789abcdef0, or "" to look the image up.',
+        )
+    return value
+
+
+def restore_source(value: str) -> str:
+    """Where the data volume's content comes from: "latest", "none" or a snapshot id."""
+    if value in ("latest", "none") or _SNAPSHOT.fullmatch(value):
+        return value
+    raise RefusedError(
+        f'"{value}" is neither "latest" nor "none" nor a snapshot id.',
+        "Write latest (the newest snapshot of this deployment), none (a blank volume), or an id like "
+        "snap-0123456789abcdef0.",
+    )
+
+
+_URL: Final = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[A-Za-z0-9._~+-]+)+/?")
+
+
+def repository_url(value: str) -> str:
+    """The https URL of a public git repository: no credentials, nothing that a shell would read."""
+    example = "https://github.com/owner/repository"
+    if re.match(r"https?://[^/]*@", value):
+        raise RefusedError(
+            "The URL carries credentials, which would end up in state, in plans and on the machine.",
+            f"Use the URL without them, like {example}; private repositories are not supported.",
+        )
+    if len(value) > _LONGEST:
+        raise RefusedError(
+            f"The URL has {len(value)} characters, and {_LONGEST} is the most that user data has room for.",
+            f"Use a shorter URL, like {example}.",
+        )
+    if value.startswith("http://"):
+        raise RefusedError("The URL is not https.", f"Did you mean {'https://' + value.removeprefix('http://')}?")
+    if not _URL.fullmatch(value):
+        raise RefusedError(
+            f'"{value}" is not an https URL of a repository (no spaces, quotes or query).', f"Write it like {example}."
+        )
+    return value
+
+
+_REVISION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,254}")
+
+
+def git_revision(value: str) -> str:
+    """A full commit id, or the name of a tag or branch that a shell reads as it stands."""
+    parts = value.split("/")
+    if (
+        not _REVISION.fullmatch(value)
+        or ".." in value
+        or value.endswith(".")
+        or any(not part or part.startswith(".") or part.endswith(".lock") for part in parts)
+    ):
+        raise RefusedError(
+            f'"{value}" is not a commit id nor a tag or branch name that git and a shell both take as it is.',
+            "Write the 40 characters of a commit id (git rev-parse HEAD), or a plain tag or branch name.",
+        )
+    return value
+
+
+_IMAGE: Final = re.compile(
+    r"(?P<name>[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+|[a-z0-9._-]+)"
+    r"(:(?P<tag>\w[\w.-]{0,127}))?(?P<digest>@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
+
+
+def image_reference(value: str) -> str:
+    """A container image with a tag or a digest, so that it is the same image tomorrow."""
+    match = _IMAGE.fullmatch(value)
+    if not match:
+        raise RefusedError(f'"{value}" is not a container image reference.', "Write it like grafana/grafana:13.2.3.")
+    if match["digest"]:
+        return value
+    if match["tag"] is None:
+        raise RefusedError(
+            f"{value} has neither tag nor digest, so it means another image every day.",
+            f"Add the version, for example {value}:13.2.3.",
+        )
+    if match["tag"] == "latest":
+        raise RefusedError(
+            f"{value} means another image every day.", f"Name a version, for example {match['name']}:13.2.3."
+        )
+    return value
+
+
+_VERSION: Final = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
+
+
+def version(value: str) -> str:
+    """A version of three numbers."""
+    if not _VERSION.fullmatch(value):
+        raise RefusedError(f'"{value}" is not a version of three numbers.', "Write it like 2.20.0.")
+    return value
+
+
+_DEPLOYMENT: Final = re.compile(r"[a-z]([a-z0-9]|-(?!-)){0,18}[a-z0-9]")
+
+
+def deployment_name(value: str) -> str:
+    """2 to 20 lower-case letters, digits and single hyphens: it begins the AWS name of everything."""
+    if not _DEPLOYMENT.fullmatch(value):
+        raise RefusedError(
+            "A deployment name has 2 to 20 lower-case letters, digits and single hyphens, begins with a letter and "
+            "does not end with a hyphen.",
+            "Write a name like ml-core.",
+        )
+    return value
+
+
+# What every AWS service accepts in a tag's value, less the space.
+_TAG: Final = re.compile(r"[A-Za-z0-9_.:/=+@-]{1,256}")
+
+
+def tag_value(value: str) -> str:
+    """The value of a tag."""
+    if not _TAG.fullmatch(value):
+        raise RefusedError("A tag has 1 to 256 letters, digits and _ . : / = + @ -.", "Write a name like msls-dcgan.")
+    return value
+
+
+_KEY_PAIR: Final = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+
+
+def key_pair_name(value: str) -> str:
+    """The name of an EC2 key pair: 1 to 255 printable ASCII characters."""
+    if value.endswith((".pem", ".pub")):
+        raise RefusedError(
+            f'"{value}" looks like a file, and the name that EC2 knows the key pair by is needed.',
+            "List the names with: aws ec2 describe-key-pairs",
+        )
+    if not _KEY_PAIR.fullmatch(value):
+        raise RefusedError(
+            "A key pair's name has 1 to 255 printable ASCII characters and no space at either end.",
+            "List the names with: aws ec2 describe-key-pairs",
+        )
+    return value
+
+
+def hourly_limit(value: object) -> Decimal:
+    """US dollars an hour, more than nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise RefusedError("This must be a number without quotes, of US dollars an hour.", "Write it like 6.50.")
+    # By its text: 6.1 as TOML has it is not quite 6.1 in binary.
+    dollars = Decimal(str(value))
+    if not dollars.is_finite() or dollars <= 0:
+        raise RefusedError(
+            f"{value} is no limit: it must be more than 0.", 'Write it like 6.50; "" or nothing at all means no limit.'
+        )
+    return dollars

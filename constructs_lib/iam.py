@@ -1,0 +1,107 @@
+"""IAM: policy documents and the role of a machine."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cdktf_cdktf_provider_aws.iam_instance_profile import IamInstanceProfile
+from cdktf_cdktf_provider_aws.iam_policy import IamPolicy
+from cdktf_cdktf_provider_aws.iam_role import IamRole
+from cdktf_cdktf_provider_aws.iam_role_policy_attachment import IamRolePolicyAttachment
+from constructs import Construct
+
+from constructs_lib.deployment import Deployment
+from constructs_lib.terraform_text import lines
+
+Statement = dict[str, Any]
+
+EC2 = "ec2.amazonaws.com"
+SAGEMAKER = "sagemaker.amazonaws.com"
+
+# AWS managed policies, by the name that follows arn:aws:iam::aws:policy/.
+CLOUDWATCH_AGENT = "CloudWatchAgentServerPolicy"
+SSM_CORE = "AmazonSSMManagedInstanceCore"
+
+
+def allow(
+    actions: Sequence[str], resources: Sequence[str], condition: dict[str, dict[str, object]] | None = None
+) -> Statement:
+    """One Allow statement; `condition` is operator -> key -> value(s)."""
+    statement: Statement = {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+    return statement | ({"Condition": condition} if condition else {})
+
+
+def policy_document(*statements: Statement) -> str:
+    """An IAM policy document as JSON."""
+    return lines(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, indent=2) + "\n")
+
+
+def efs_client(file_system_arn: str, access_point_arn: str, *, write: bool) -> Statement:
+    """Mounting one file system over its access point only: https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html"""
+    actions = ["elasticfilesystem:ClientMount"] + (["elasticfilesystem:ClientWrite"] if write else [])
+    return allow(actions, [file_system_arn], {"StringEquals": {"elasticfilesystem:AccessPointArn": access_point_arn}})
+
+
+def s3_prefix(uri: str | None, *, write: bool) -> list[Statement]:
+    """Reading, or reading and writing, one `s3://bucket/prefix`; nothing where there is none."""
+    if uri is None:
+        return []
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    below = f"{prefix}/*" if prefix else "*"
+    # AbortMultipartUpload, or a broken upload of a checkpoint stays in the bucket, unseen and billed.
+    actions = ["s3:GetObject"] + (["s3:PutObject", "s3:AbortMultipartUpload"] if write else [])
+    return [
+        allow(["s3:ListBucket"], [f"arn:aws:s3:::{bucket}"], {"StringLike": {"s3:prefix": [prefix, below]}}),
+        allow(actions, [f"arn:aws:s3:::{bucket}/{below}"]),
+    ]
+
+
+class ServiceRole(Construct):
+    """A role that one AWS service assumes, with one customer policy and the managed policies it needs.
+
+    `id` names the role, `policy_id` the policy and its attachment.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        deployment: Deployment,
+        service: str,
+        name: str,
+        policy_id: str,
+        policy_name: str,
+        statements: Sequence[Statement],
+        managed_policies: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self.role = IamRole(
+            self,
+            id,
+            name=deployment.prefixed(name),
+            assume_role_policy=policy_document(
+                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
+            ),
+        )
+        grants = Construct(self, "grants")
+        self.policy = IamPolicy(
+            grants, policy_id, name=deployment.prefixed(policy_name), policy=policy_document(*statements)
+        )
+        attachments = Construct(self, "attachments")
+        attached = [IamRolePolicyAttachment(attachments, policy_id, role=self.role.name, policy_arn=self.policy.arn)]
+        for attachment_id, managed in (managed_policies or {}).items():
+            attached.append(
+                IamRolePolicyAttachment(
+                    attachments, attachment_id, role=self.role.name, policy_arn=f"arn:aws:iam::aws:policy/{managed}"
+                )
+            )
+        self.attachments = attached
+        self._profile_name = deployment.prefixed(name)
+
+    def instance_profile(self) -> IamInstanceProfile:
+        """The instance profile (same id, same name) that gives the role to a machine. Call once."""
+        return IamInstanceProfile(
+            Construct(self, "profile"), self.node.id, name=self._profile_name, role=self.role.name
+        )
