@@ -1,0 +1,73 @@
+#!/bin/bash
+# Metrics host: Grafana over CloudWatch on :3000, TensorBoard over the checkpoints on :6006, both on the private address.
+# shellcheck source=constructs_lib/boot/lib.sh
+. "${ML_INFRA_LIB:-/usr/local/lib/ml-infra/lib.sh}"
+# shellcheck source=constructs_lib/boot/disks.sh
+. "$FILES/disks.sh"
+begin
+
+# The user Grafana's image runs as.
+GRAFANA_UID=472
+# TensorBoard 2.20 imports pkg_resources, which setuptools 82 took away.
+SETUPTOOLS=80.9.0
+
+packages() { apt_install docker.io python3-venv; }
+
+# Dashboards and users that a person makes in Grafana outlive the machine.
+grafana_data() {
+  mount_volume "$GRAFANA_VOLUME_ID" /var/lib/grafana grafana
+  chown $GRAFANA_UID:0 /var/lib/grafana
+  chmod 0750 /var/lib/grafana
+}
+
+efs() { mount_efs ro; }
+
+private_ip() { ip -4 route get 169.254.169.254 | sed -n 's/.* src \([0-9.]*\).*/\1/p'; }
+
+grafana() {
+  local run=/run/ml-infra etc=/etc/ml-infra/grafana address
+  address=$(private_ip)
+  # The password stays in memory, for Grafana alone.
+  install -d $run
+  (
+    umask 077
+    retry 5 10 aws ssm get-parameter --region "$AWS_REGION" --name "$GRAFANA_PASSWORD_PARAMETER" --with-decryption \
+      --query Parameter.Value --output text >$run/password.new
+  )
+  chown $GRAFANA_UID:0 $run/password.new
+  mv -f $run/password.new $run/grafana_password
+  echo "PRIVATE_IP=$address" >$run/grafana.env
+
+  install -D -m 0644 "$FILES/grafana_datasource.yaml" $etc/datasources/cloudwatch.yaml
+  install -D -m 0644 -t $etc/dashboards "$FILES/grafana_dashboards.yaml" "$FILES/machines.json"
+  install -m 0644 "$FILES/grafana.service" /etc/systemd/system/
+  systemctl daemon-reload
+  docker image inspect "$GRAFANA_IMAGE" >/dev/null 2>&1 || retry 5 15 docker pull -q "$GRAFANA_IMAGE"
+  systemctl restart grafana.service
+  retry 60 3 curl -fsS -m 5 -o /dev/null "http://$address:3000/api/health" ||
+    die "Grafana does not answer on $address:3000: see journalctl -u grafana"
+}
+
+tensorboard() {
+  local venv=/opt/tensorboard
+  if [[ $($venv/bin/tensorboard --version 2>/dev/null) != "$TENSORBOARD_VERSION" ]]; then
+    python3 -m venv $venv
+    retry 5 10 $venv/bin/pip install -q "tensorboard==$TENSORBOARD_VERSION" "setuptools==$SETUPTOOLS"
+  fi
+  id tensorboard >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin tensorboard
+  install -m 0644 "$FILES/tensorboard.service" /etc/systemd/system/
+  systemctl daemon-reload
+  systemctl enable tensorboard.service
+  systemctl restart tensorboard.service
+  retry 30 3 curl -fsS -m 5 -o /dev/null "http://$(private_ip):6006/" ||
+    die "TensorBoard does not answer on :6006: see journalctl -u tensorboard"
+}
+
+stage every_boot at_every_boot metrics.sh
+stage aws_cli install_aws_cli
+stage packages packages
+stage efs efs
+stage grafana_data grafana_data
+after "aws_cli packages grafana_data" stage grafana grafana
+after "packages efs" stage tensorboard tensorboard
+finish

@@ -1,0 +1,3 @@
+# shellcheck shell=bash
+# CPU only: there is no accelerator to set up.
+accelerator() { log "this instance type has no accelerator"; }
