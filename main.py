@@ -1,0 +1,30 @@
+"""The app that `cdktf` runs: settings in, Terraform JSON out."""
+
+import sys
+
+import constructs_lib  # noqa: F401  (first: makes the import of the AWS provider lazy)
+from constructs_lib.cli_run import find_run
+from modules_equiv.settings import SettingsError, load_settings
+
+
+def main() -> int:
+    """Synthesizes all stacks. Returns the exit status."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    # Not before the settings are right: this is what takes time.
+    from modules_equiv.app import synthesize
+    from modules_equiv.limit import LimitError
+
+    try:
+        synthesize(settings, find_run())
+    except LimitError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The app: one stack per module, in one deployment."""
+
+from cdktf import App
+
+from constructs_lib.base_stack import BaseStack
+from constructs_lib.cli_run import CliRun, declared_dependencies
+from constructs_lib.terraform_text import writes_hcl
+from modules_equiv.limit import check_limit
+from modules_equiv.mlcore.stack import MlCoreStack
+from modules_equiv.settings import Settings
+from modules_equiv.stats_monitor.stack import StatsMonitorStack
+from modules_equiv.train_model.stack import TrainModelStack
+from modules_equiv.train_model_dev.stack import TrainModelDevStack
+
+
+def add_stacks(app: App, settings: Settings) -> dict[str, BaseStack]:
+    """The four stacks by name, mlcore first; no dependencies declared."""
+    deployment, key_name = settings.stack_deployment(), settings.access.ssh_keypair_name
+    stacks: list[BaseStack] = [
+        MlCoreStack(
+            app,
+            deployment=deployment,
+            config=settings.mlcore,
+            deployer_cidrs=settings.access.deployer_cidrs,
+            key_name=key_name,
+        ),
+        StatsMonitorStack(app, deployment=deployment, config=settings.stats_monitor, key_name=key_name),
+        TrainModelStack(app, deployment=deployment, config=settings.train_model, key_name=key_name),
+        TrainModelDevStack(app, deployment=deployment, config=settings.train_model_dev),
+    ]
+    return {stack.node.id: stack for stack in stacks}
+
+
+def synthesize(settings: Settings, run: CliRun | None) -> None:
+    """Writes every stack to the folder the CLI named (cdktf.out), with the dependencies that `run` can bear.
+
+    Raises LimitError, with nothing written, when a stack costs more than the settings allow.
+    """
+    app = App()
+    stacks = add_stacks(app, settings)
+    core, *others = stacks.values()
+    for stack in others:
+        if declared_dependencies(run, stack=stack.node.id, needs=[core.node.id], all_stacks=list(stacks)):
+            stack.add_dependency(core)
+    check_limit(stacks, settings.deployment.max_hourly_usd, run)
+    app.synth()
+    if writes_hcl():
+        for stack in stacks.values():
+            stack.write_hcl_supplement(app.outdir)

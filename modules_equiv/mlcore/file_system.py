@@ -1,0 +1,109 @@
+"""The shared file system: checkpoints and traces live here, so it is the last thing that may be lost."""
+
+from collections.abc import Sequence
+
+from cdktf import ITerraformDependable, TerraformResourceLifecycle
+from cdktf_cdktf_provider_aws.efs_access_point import (
+    EfsAccessPoint,
+    EfsAccessPointPosixUser,
+    EfsAccessPointRootDirectory,
+    EfsAccessPointRootDirectoryCreationInfo,
+)
+from cdktf_cdktf_provider_aws.efs_backup_policy import (
+    EfsBackupPolicy,
+    EfsBackupPolicyBackupPolicy,
+)
+from cdktf_cdktf_provider_aws.efs_file_system import (
+    EfsFileSystem,
+    EfsFileSystemLifecyclePolicy,
+)
+from cdktf_cdktf_provider_aws.efs_file_system_policy import EfsFileSystemPolicy
+from cdktf_cdktf_provider_aws.efs_mount_target import EfsMountTarget
+from constructs import Construct
+
+from constructs_lib.deployment import Deployment
+from constructs_lib.iam import policy_document
+
+# The first ordinary user of Ubuntu's images and of SageMaker notebooks: what either writes, the other may change.
+TRAINING_UID = 1000
+
+
+class SharedFileSystem(Construct):
+    """One Zone EFS, encrypted, backed up, reachable only over TLS with an IAM identity, not destroyed unless asked by
+    name.
+
+    Everything mounts it through one access point (`/ml` of the file system, as uid 1000), so nobody is root on it.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        deployment: Deployment,
+        availability_zone: str,
+        subnet_id: str,
+        security_group_id: str,
+        allow_destroy: bool,
+        depends_on: Sequence[ITerraformDependable],
+    ) -> None:
+        super().__init__(scope, id)
+        self.file_system = EfsFileSystem(
+            self,
+            "core",
+            creation_token=deployment.prefixed("gaudi_ml_core_efs"),
+            availability_zone_name=availability_zone,
+            encrypted=True,
+            # Bursting gave 150 KiB/s per GiB and starved the GPUs. Elastic goes with generalPurpose only:
+            # https://docs.aws.amazon.com/efs/latest/ug/performance.html
+            throughput_mode="elastic",
+            performance_mode="generalPurpose",
+            lifecycle_policy=[EfsFileSystemLifecyclePolicy(transition_to_ia="AFTER_30_DAYS")],
+            tags={"Name": deployment.prefixed("gaudi_ml_core_efs")},
+            lifecycle=None if allow_destroy else TerraformResourceLifecycle(prevent_destroy=True),
+        )
+        satellites = Construct(self, "satellites")
+        EfsBackupPolicy(
+            satellites,
+            "core",
+            file_system_id=self.file_system.id,
+            backup_policy=EfsBackupPolicyBackupPolicy(status="ENABLED"),
+        )
+        # A file system policy without an Allow also shuts out every client that has no IAM identity:
+        # https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html
+        EfsFileSystemPolicy(
+            Construct(self, "policy"),
+            "core",
+            file_system_id=self.file_system.id,
+            policy=policy_document(
+                {
+                    "Sid": "TlsOnly",
+                    "Effect": "Deny",
+                    "Principal": {"AWS": "*"},
+                    "Action": "*",
+                    "Resource": self.file_system.arn,
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                }
+            ),
+        )
+        self.access_point = EfsAccessPoint(
+            Construct(self, "access"),
+            "core",
+            file_system_id=self.file_system.id,
+            posix_user=EfsAccessPointPosixUser(uid=TRAINING_UID, gid=TRAINING_UID),
+            root_directory=EfsAccessPointRootDirectory(
+                path="/ml",
+                creation_info=EfsAccessPointRootDirectoryCreationInfo(
+                    owner_uid=TRAINING_UID, owner_gid=TRAINING_UID, permissions="0755"
+                ),
+            ),
+            tags={"Name": deployment.prefixed("ml")},
+        )
+        self.mount_target = EfsMountTarget(
+            self,
+            "ds_core_mnt_target",
+            file_system_id=self.file_system.id,
+            subnet_id=subnet_id,
+            security_groups=[security_group_id],
+            depends_on=list(depends_on),
+        )

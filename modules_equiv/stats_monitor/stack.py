@@ -1,0 +1,133 @@
+"""stats-monitor: one machine with Grafana over CloudWatch and TensorBoard over the checkpoints."""
+
+from pathlib import Path
+from typing import Final
+
+from cdktf_cdktf_provider_aws.ssm_parameter import SsmParameter
+from constructs import Construct
+
+from constructs_lib import instance_types, user_data
+from constructs_lib.base_stack import BaseStack
+from constructs_lib.boot_status import BootStatus
+from constructs_lib.deployment import Deployment
+from constructs_lib.gp3 import Gp3Volume
+from constructs_lib.iam import EC2, ServiceRole, allow, efs_client
+from constructs_lib.kept_volume import KeptVolume
+from constructs_lib.machine import Machine
+from modules_equiv.mlcore.outputs import MlCoreOutputs
+from modules_equiv.stats_monitor.config import StatsMonitorConfig
+
+STACK: Final = "stats-monitor"
+
+_HERE: Final = Path(__file__).parent
+_BOOT_FILES: Final = [
+    user_data.LIBRARY,
+    user_data.DISKS,
+    *sorted((_HERE / "boot").iterdir()),
+    _HERE / "dashboards" / "machines.json",
+]
+
+# Grafana's CloudWatch data source: https://grafana.com/docs/grafana/latest/datasources/aws-cloudwatch/configure/
+_GRAFANA_READS: Final = [
+    "cloudwatch:DescribeAlarmsForMetric",
+    "cloudwatch:DescribeAlarmHistory",
+    "cloudwatch:DescribeAlarms",
+    "cloudwatch:ListMetrics",
+    "cloudwatch:GetMetricData",
+    "cloudwatch:GetInsightRuleReport",
+    "logs:DescribeLogGroups",
+    "logs:GetLogGroupFields",
+    "logs:StartQuery",
+    "logs:StopQuery",
+    "logs:GetQueryResults",
+    "logs:GetLogEvents",
+    "ec2:DescribeTags",
+    "ec2:DescribeInstances",
+    "ec2:DescribeRegions",
+    "tag:GetResources",
+]
+
+_PASSWORD_LENGTH: Final = 32
+
+# Dashboards, users and preferences: some MB. XFS wants 300 MB at least.
+_GRAFANA_VOLUME: Final = Gp3Volume(size_gb=1)
+
+
+class StatsMonitorStack(BaseStack):
+    """Output: `metrics_ip_addr`, the private address of Grafana (:3000) and TensorBoard (:6006)."""
+
+    def __init__(self, scope: Construct, *, deployment: Deployment, config: StatsMonitorConfig, key_name: str) -> None:
+        super().__init__(scope, STACK, deployment=deployment)
+        core = MlCoreOutputs.from_remote_state(self)
+
+        self.grafana_password = self._grafana_password()
+        # What a person makes in Grafana outlives the machine, and the stack.
+        self.grafana_data = KeptVolume(
+            self,
+            "grafana",
+            name=f"{deployment.name} Grafana Volume",
+            availability_zone=core.subnet_pvt.availability_zone,
+            volume=_GRAFANA_VOLUME,
+            restore="latest",
+            snapshot_on_destroy=config.snapshot_on_destroy,
+        )
+        self.status = BootStatus(self, "metrics")
+        self.access = ServiceRole(
+            self,
+            "stats_instance_role",
+            deployment=deployment,
+            service=EC2,
+            name="stats_instance_role",
+            policy_id="cloudwatch_stats_monitor",
+            policy_name="cloudwatch_stats_monitor",
+            statements=[
+                allow(_GRAFANA_READS, ["*"]),
+                allow(["ssm:GetParameter"], [self.grafana_password.arn]),
+                efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=False),
+                self.status.write,
+            ],
+        )
+        self.metrics = Machine(
+            Construct(self, "machine"),
+            "metrics",
+            name=f"{deployment.name} ML Model Monitor - Metrics Instance",
+            instance_type=config.instance_type,
+            ami=config.ami,
+            image_parameter=instance_types.find(config.instance_type).image_parameter,
+            subnet_id=core.subnet_pvt.id,
+            security_group_ids=[core.allow_ml_core_sg.id, core.allow_ml_core_egress.id],
+            key_name=key_name,
+            public_ip=False,
+            root_volume=config.root_volume,
+            instance_profile=self.access.instance_profile().name,
+            # Grafana runs in a container: its answer from the metadata service takes one hop more.
+            metadata_hop_limit=2,
+            user_data=user_data.render(
+                values={
+                    **self.boot_values(),
+                    **core.mount_values(),
+                    **self.status.values,
+                    "GRAFANA_VOLUME_ID": self.grafana_data.volume.id,
+                    "GRAFANA_IMAGE": config.grafana_image,
+                    "GRAFANA_PASSWORD_PARAMETER": self.grafana_password.name,
+                    "TENSORBOARD_VERSION": config.tensorboard_version,
+                },
+                files=_BOOT_FILES,
+                main="metrics.sh",
+            ),
+        )
+        self.grafana_data.attach("grafana", self.metrics.instance.id)
+        self.export({"metrics_ip_addr": self.metrics.instance.private_ip})
+
+    def _grafana_password(self) -> SsmParameter:
+        """A SecureString whose value Terraform makes and never keeps: not in the state, a plan or user data."""
+        return SsmParameter(
+            self,
+            "grafana_admin",
+            name=f"/{self.deployment.name}/{STACK}/grafana-admin-password",
+            type="SecureString",
+            description="Password of Grafana's user admin",
+            value_wo=self.random_password("grafana_password", length=_PASSWORD_LENGTH),
+            # Raise it to have a new password made.
+            value_wo_version=1,
+        )

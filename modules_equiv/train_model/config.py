@@ -1,0 +1,54 @@
+"""Settings of train-model."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
+
+from constructs_lib import checks
+from constructs_lib.gp3 import Gp3Volume
+from constructs_lib.instance_types import InstanceType, find, worker_type
+from constructs_lib.settings_model import SettingsModel, Unset
+
+REPOSITORY: Final = "https://github.com/DMW2151/msls-pytorch-dcgan"
+# A commit that has model/msls/run_dcgan.py, the program that trains. Pinned, so that a boot never brings other code.
+REVISION: Final = "0ca5ec37e61831a4dff3b3aea1b42a4415340f76"
+
+
+class WorkerRootVolume(Gp3Volume):
+    """The worker's root volume: the deep learning image and the containers."""
+
+    size_gb: int = 130
+
+
+class DataVolume(Gp3Volume):
+    """The volume of training data, fast enough to feed the accelerators: 45 GB of images at 8000 IOPS were measured.
+
+    restore: "latest" (the newest snapshot of this deployment), "none" (a blank volume) or a snapshot id.
+    """
+
+    size_gb: int = 50
+    iops: int = 8_000
+    throughput_mbps: int = 1_000
+    restore: Annotated[str, AfterValidator(checks.restore_source)] = "latest"
+    snapshot_on_destroy: bool = True
+
+
+class TrainModelConfig(SettingsModel):
+    """The worker. ami: an image id, or None to look up the type's image.
+
+    data_s3_uri: bucket or prefix to read. output_s3_uri: the one prefix to write to. Both without a final slash.
+    """
+
+    instance_type: Annotated[str, AfterValidator(worker_type)] = "g6.12xlarge"
+    ami: Annotated[Annotated[str, AfterValidator(checks.ami_id)] | None, Unset] = None
+    training_repository: Annotated[str, AfterValidator(checks.repository_url)] = REPOSITORY
+    training_revision: Annotated[str, AfterValidator(checks.git_revision)] = REVISION
+    data_s3_uri: Annotated[Annotated[str, AfterValidator(checks.s3_uri)] | None, Unset] = None
+    output_s3_uri: Annotated[Annotated[str, AfterValidator(checks.s3_output_uri)] | None, Unset] = None
+    root_volume: WorkerRootVolume = WorkerRootVolume()
+    data_volume: DataVolume = DataVolume()
+
+    @property
+    def worker(self) -> InstanceType:
+        """The row of the chosen instance type."""
+        return find(self.instance_type)

@@ -1,0 +1,133 @@
+"""train-model: the training machine, its data volume and what it may do."""
+
+from pathlib import Path
+from typing import Final
+
+from cdktf import Annotations
+from cdktf_cdktf_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
+from constructs import Construct
+
+from constructs_lib import user_data
+from constructs_lib.base_stack import BaseStack
+from constructs_lib.boot_status import BootStatus
+from constructs_lib.cloudwatch_agent import AgentConfiguration
+from constructs_lib.deployment import Deployment
+from constructs_lib.iam import (
+    CLOUDWATCH_AGENT,
+    EC2,
+    SSM_CORE,
+    ServiceRole,
+    efs_client,
+    s3_prefix,
+)
+from constructs_lib.kept_volume import KeptVolume
+from constructs_lib.machine import Machine
+from modules_equiv.mlcore.outputs import MlCoreOutputs
+from modules_equiv.train_model.config import TrainModelConfig
+
+STACK: Final = "train-model"
+
+_HERE: Final = Path(__file__).parent
+
+# Days; CloudWatch bills what it keeps, and keeps for ever what nobody says a time for.
+_LOG_RETENTION_DAYS: Final = 90
+
+
+class TrainModelStack(BaseStack):
+    """Output: `worker_ip_addr`, the worker's private address.
+
+    The data volume survives: destroying the stack takes a snapshot first, and the next deploy starts from the latest
+    one.
+    """
+
+    def __init__(self, scope: Construct, *, deployment: Deployment, config: TrainModelConfig, key_name: str) -> None:
+        super().__init__(scope, STACK, deployment=deployment)
+        core = MlCoreOutputs.from_remote_state(self)
+        machine_type = config.worker
+        if machine_type.notice:
+            Annotations.of(self).add_warning(machine_type.notice)
+
+        self.status = BootStatus(self, "worker")
+        self.training_log = CloudwatchLogGroup(
+            self,
+            "training",
+            name=f"/ml-infra/{deployment.name}/{STACK}/training",
+            retention_in_days=_LOG_RETENTION_DAYS,
+        )
+        self.access = ServiceRole(
+            self,
+            "worker",
+            deployment=deployment,
+            service=EC2,
+            name="ml_worker",
+            policy_id="worker",
+            policy_name="ml_worker",
+            statements=[
+                efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=True),
+                self.status.write,
+                *s3_prefix(config.data_s3_uri, write=False),
+                *s3_prefix(config.output_s3_uri, write=True),
+            ],
+            managed_policies={"worker_cloudwatch_agent": CLOUDWATCH_AGENT, "worker_ssm": SSM_CORE},
+        )
+        self.gpu_metrics = (
+            AgentConfiguration(
+                self,
+                "cloudwatch_agent_gpu_cfg",
+                deployment=deployment,
+                name="cw_agent__gpu",
+                file=_HERE / "cloudwatch_agent_nvidia.json",
+            )
+            if machine_type.family == "nvidia"
+            else None
+        )
+        self.msls = KeptVolume(
+            self,
+            "msls",
+            name=f"{deployment.name} MSLS Volume",
+            availability_zone=core.subnet_pvt.availability_zone,
+            volume=config.data_volume,
+            restore=config.data_volume.restore,
+            snapshot_on_destroy=config.data_volume.snapshot_on_destroy,
+        )
+        self.worker = Machine(
+            Construct(self, "machine"),
+            "worker",
+            name=f"{deployment.name} ML Core - Worker Instance",
+            instance_type=machine_type.name,
+            ami=config.ami,
+            image_parameter=machine_type.image_parameter,
+            subnet_id=core.subnet_pvt.id,
+            security_group_ids=[core.allow_ml_core_sg.id, core.allow_ml_core_egress.id],
+            key_name=key_name,
+            public_ip=False,
+            root_volume=config.root_volume,
+            instance_profile=self.access.instance_profile().name,
+            user_data=user_data.render(
+                values={
+                    **self.boot_values(),
+                    **core.mount_values(),
+                    **self.status.values,
+                    "DATA_VOLUME_ID": self.msls.volume.id,
+                    "BOOT_PROFILE": machine_type.family,
+                    "ACCELERATOR_COUNT": str(machine_type.accelerator_count),
+                    "CLOUDWATCH_AGENT_PARAMETER": core.cloudwatch_agent_cfg.name,
+                    "CLOUDWATCH_GPU_PARAMETER": self.gpu_metrics.parameter.name if self.gpu_metrics else "",
+                    "TRAINING_REPOSITORY": config.training_repository,
+                    "TRAINING_REVISION": config.training_revision,
+                    "TRAINING_LOG_GROUP": self.training_log.name,
+                    "DATA_S3_URI": config.data_s3_uri or "",
+                    "OUTPUT_S3_URI": config.output_s3_uri or "",
+                },
+                files=[
+                    user_data.LIBRARY,
+                    user_data.DISKS,
+                    _HERE / "boot" / "worker.sh",
+                    _HERE / "boot" / "train.sh",
+                    _HERE / "boot" / f"profile_{machine_type.family}.sh",
+                ],
+                main="worker.sh",
+            ),
+        )
+        self.msls.attach("worker", self.worker.instance.id)
+        self.export({"worker_ip_addr": self.worker.instance.private_ip})

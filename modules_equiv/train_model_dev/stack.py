@@ -1,0 +1,132 @@
+"""train-model-dev: a SageMaker notebook in the private network, to develop and to prepare data in."""
+
+from pathlib import Path
+from typing import Final
+
+from cdktf_cdktf_provider_aws.sagemaker_code_repository import (
+    SagemakerCodeRepository,
+    SagemakerCodeRepositoryGitConfig,
+)
+from cdktf_cdktf_provider_aws.sagemaker_notebook_instance import (
+    SagemakerNotebookInstance,
+    SagemakerNotebookInstanceInstanceMetadataServiceConfiguration,
+)
+from cdktf_cdktf_provider_aws.sagemaker_notebook_instance_lifecycle_configuration import (
+    SagemakerNotebookInstanceLifecycleConfiguration,
+)
+from constructs import Construct
+
+from constructs_lib import user_data
+from constructs_lib.base_stack import BaseStack
+from constructs_lib.boot_status import BootStatus
+from constructs_lib.deployment import Deployment
+from constructs_lib.iam import (
+    CLOUDWATCH_AGENT,
+    SAGEMAKER,
+    ServiceRole,
+    allow,
+    efs_client,
+    s3_prefix,
+)
+from constructs_lib.terraform_text import expression
+from modules_equiv.mlcore.outputs import MlCoreOutputs
+from modules_equiv.train_model_dev.config import TrainModelDevConfig
+
+STACK: Final = "train-model-dev"
+
+_BOOT_FILES: Final = [user_data.LIBRARY, Path(__file__).parent / "boot" / "notebook.sh"]
+
+# A lifecycle script is at most 16384 characters in base64:
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_NotebookInstanceLifecycleHook.html
+_LIFECYCLE_SCRIPT_LIMIT: Final = 16384 * 3 // 4
+
+# A notebook in a VPC brings its own network interface: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+_NETWORK_INTERFACE: Final = [
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+]
+
+
+class TrainModelDevStack(BaseStack):
+    """A notebook instance that only its owner's AWS identity can open; it has no address outside the private subnet."""
+
+    def __init__(self, scope: Construct, *, deployment: Deployment, config: TrainModelDevConfig) -> None:
+        super().__init__(scope, STACK, deployment=deployment)
+        core = MlCoreOutputs.from_remote_state(self)
+        name = deployment.prefixed("dev-gaudi-sagemaker-nb-instance")
+
+        self.status = BootStatus(self, "notebook")
+        self.access = ServiceRole(
+            self,
+            "sagemaker_nb_role",
+            deployment=deployment,
+            service=SAGEMAKER,
+            name="sagemaker_nb_role",
+            policy_id="sagemaker_nb",
+            policy_name="sagemaker_nb",
+            statements=[
+                efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=True),
+                self.status.write,
+                allow(_NETWORK_INTERFACE, ["*"]),
+                allow(
+                    ["sagemaker:DescribeNotebookInstance", "sagemaker:StopNotebookInstance"],
+                    [f"arn:aws:sagemaker:{deployment.region}:*:notebook-instance/{name}"],
+                ),
+                allow(
+                    ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents", "logs:CreateLogGroup"],
+                    [f"arn:aws:logs:{deployment.region}:*:log-group:/aws/sagemaker/NotebookInstances*"],
+                ),
+                *s3_prefix(config.data_s3_uri, write=False),
+                *s3_prefix(config.output_s3_uri, write=True),
+            ],
+            managed_policies={"sagemaker_nb_cloudwatch_agent": CLOUDWATCH_AGENT},
+        )
+        self.repository = SagemakerCodeRepository(
+            self,
+            "dcgan",
+            code_repository_name=deployment.prefixed("msls-pytorch-dcgan"),
+            git_config=SagemakerCodeRepositoryGitConfig(repository_url=config.code_repository),
+        )
+        script = user_data.render(
+            values={
+                **self.boot_values(),
+                **core.mount_values(),
+                **self.status.values,
+                "CLOUDWATCH_AGENT_PARAMETER": core.cloudwatch_agent_cfg.name,
+            },
+            files=_BOOT_FILES,
+            main="notebook.sh",
+            limit=_LIFECYCLE_SCRIPT_LIMIT,
+        )
+        self.on_start = SagemakerNotebookInstanceLifecycleConfiguration(
+            self,
+            "mount_efs",
+            name=deployment.prefixed("mount-efs"),
+            on_start=f"${{base64encode({expression(script)})}}",
+        )
+        self.notebook = SagemakerNotebookInstance(
+            self,
+            "notebook_instance",
+            name=name,
+            role_arn=self.access.role.arn,
+            instance_type=config.instance_type,
+            volume_size=config.volume_size_gb,
+            # No platform_identifier: the service's default is Amazon Linux 2023, which provider 5.100.0 cannot name.
+            subnet_id=core.subnet_pvt.id,
+            security_groups=[core.allow_ml_core_sg.id, core.allow_ml_core_egress.id],
+            direct_internet_access="Disabled",
+            lifecycle_config_name=self.on_start.name,
+            default_code_repository=self.repository.code_repository_name,
+            instance_metadata_service_configuration=SagemakerNotebookInstanceInstanceMetadataServiceConfiguration(
+                minimum_instance_metadata_service_version="2"
+            ),
+            # The role works only with its permissions: without them the notebook's interface cannot be made.
+            depends_on=self.access.attachments,
+        )

@@ -1,0 +1,802 @@
+"""Every stack against the original, resource by resource: types, names, values and who refers to whom."""
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from constructs_lib.user_data import unpacked
+from tests.unit.synthesis import Json, only, statements, synthesize
+
+# Terraform addresses are a contract. The first column of each is the original's (names and purposes), `ours` is what
+# the fixes brought.
+ADDRESSES: dict[str, dict[str, list[str]]] = {
+    "mlcore": {
+        "original": [
+            "aws_vpc.core",
+            "aws_subnet.subnet_pub",
+            "aws_subnet.subnet_pub_2",
+            "aws_subnet.subnet_pvt",
+            "aws_internet_gateway.core",
+            "aws_route_table.main",
+            "aws_main_route_table_association.asc-main-vpc",
+            "aws_eip.core",
+            "aws_nat_gateway.nat",
+            "aws_route_table.private",
+            "aws_route_table_association.private",
+            "aws_security_group.allow_ml_core_vpc",
+            "aws_security_group.allow_deployer_sg",
+            "aws_security_group.allow_egress",
+            "aws_efs_file_system.core",
+            "aws_efs_mount_target.ds_core_mnt_target",
+            "aws_instance.jump",
+            "aws_ssm_parameter.cloudwatch_agent_cfg",
+        ],
+        "ours": [
+            "aws_route_table_association.public",
+            "aws_route_table_association.public_2",
+            "aws_vpc_endpoint.s3",
+            "aws_efs_backup_policy.core",
+            "aws_efs_file_system_policy.core",
+            "aws_efs_access_point.core",
+            "aws_ssm_parameter.jump_boot_status",
+            "aws_iam_role.jump",
+            "aws_iam_policy.jump",
+            "aws_iam_role_policy_attachment.jump",
+            "aws_iam_instance_profile.jump",
+        ],
+        "read": ["aws_ssm_parameter.jump_ami"],
+    },
+    "stats-monitor": {
+        "original": [
+            "aws_iam_role.stats_instance_role",
+            "aws_iam_policy.cloudwatch_stats_monitor",
+            "aws_iam_role_policy_attachment.cloudwatch_stats_monitor",
+            "aws_iam_instance_profile.stats_instance_role",
+            "aws_instance.metrics",
+        ],
+        "ours": [
+            "aws_ssm_parameter.grafana_admin",
+            "aws_ssm_parameter.metrics_boot_status",
+            "aws_ebs_volume.grafana",
+            "aws_volume_attachment.grafana",
+        ],
+        "read": ["aws_ssm_parameter.metrics_ami", "aws_ebs_snapshot_ids.grafana", "terraform_remote_state.mlcore"],
+    },
+    "train-model": {
+        "original": [
+            "aws_iam_role.worker",
+            "aws_iam_instance_profile.worker",
+            "aws_instance.worker",
+            "aws_ebs_volume.msls",
+            "aws_volume_attachment.worker",
+        ],
+        "ours": [
+            "aws_iam_policy.worker",
+            "aws_iam_role_policy_attachment.worker",
+            "aws_iam_role_policy_attachment.worker_cloudwatch_agent",
+            "aws_iam_role_policy_attachment.worker_ssm",
+            "aws_ssm_parameter.cloudwatch_agent_gpu_cfg",
+            "aws_ssm_parameter.worker_boot_status",
+            "aws_cloudwatch_log_group.training",
+        ],
+        "read": ["aws_ssm_parameter.worker_ami", "aws_ebs_snapshot_ids.msls", "terraform_remote_state.mlcore"],
+    },
+    "train-model-dev": {
+        "original": [
+            "aws_iam_role.sagemaker_nb_role",
+            "aws_sagemaker_code_repository.dcgan",
+            "aws_sagemaker_notebook_instance_lifecycle_configuration.mount_efs",
+            "aws_sagemaker_notebook_instance.notebook_instance",
+        ],
+        "ours": [
+            "aws_iam_policy.sagemaker_nb",
+            "aws_iam_role_policy_attachment.sagemaker_nb",
+            "aws_iam_role_policy_attachment.sagemaker_nb_cloudwatch_agent",
+            "aws_ssm_parameter.notebook_boot_status",
+        ],
+        "read": ["terraform_remote_state.mlcore"],
+    },
+}
+
+OUTPUTS = {
+    "mlcore": {
+        "vpc_id",
+        "subnet_pub",
+        "subnet_pub_2",
+        "subnet_pvt",
+        "allow_ml_core_sg",
+        "allow_from_deployer_sg",
+        "allow_ml_core_egress",
+        "efs_mount_target",
+        "jump_ip_addr",
+        # ours: who mounts by file-system id needs it, and so does who fetches the agent's configuration
+        "efs_file_system",
+        "cloudwatch_agent_cfg",
+    },
+    "stats-monitor": {"metrics_ip_addr"},
+    "train-model": {"worker_ip_addr"},
+    "train-model-dev": set(),
+}
+
+REMOTE = "data.terraform_remote_state.mlcore.outputs"
+
+
+def addresses(blocks: Json) -> list[str]:
+    return [f"{kind}.{name}" for kind, named in blocks.items() for name in named]
+
+
+@pytest.mark.parametrize("stack", ADDRESSES)
+def test_addresses_are_exactly_the_originals_and_ours(stack: str) -> None:
+    expected = ADDRESSES[stack]
+    found = synthesize()[stack]
+
+    assert Counter(addresses(found["resource"])) == Counter(expected["original"] + expected["ours"])
+    assert Counter(addresses(found["data"])) == Counter(expected["read"])
+
+
+@pytest.mark.parametrize("stack", OUTPUTS)
+def test_outputs_are_the_originals(stack: str) -> None:
+    assert set(synthesize()[stack].get("output", {})) == OUTPUTS[stack]
+
+
+@pytest.mark.parametrize("stack", ADDRESSES)
+def test_state_is_in_s3_locked_and_encrypted_one_key_a_stack(stack: str) -> None:
+    terraform = synthesize()[stack]["terraform"]
+
+    assert terraform["backend"] == {
+        "s3": {
+            "bucket": "my-state-bucket",
+            "key": f"ml-core/ml-core/{stack}.tfstate",
+            "region": "us-east-1",
+            "encrypt": True,
+            "use_lockfile": True,
+        }
+    }
+    assert terraform["required_version"] == ">= 1.11.0"
+    assert terraform["required_providers"] == {"aws": {"source": "aws", "version": "5.100.0"}}
+
+
+@pytest.mark.parametrize("stack", [name for name in ADDRESSES if name != "mlcore"])
+def test_stacks_meet_in_remote_state_only(stack: str) -> None:
+    found = synthesize()[stack]
+
+    assert found["data"]["terraform_remote_state"]["mlcore"] == {
+        "backend": "s3",
+        "config": {"bucket": "my-state-bucket", "key": "ml-core/ml-core/mlcore.tfstate", "region": "us-east-1"},
+    }
+    assert "cross-stack" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("stack", ADDRESSES)
+def test_everything_is_tagged(stack: str) -> None:
+    (provider,) = synthesize(DEPLOYMENT__NAME="ada", DEPLOYMENT__PROJECT="night-gan")[stack]["provider"]["aws"]
+
+    assert provider["default_tags"] == [
+        {"tags": {"project": "night-gan", "deployment": "ada", "stack": stack, "managed-by": "terraform"}}
+    ]
+
+
+def test_two_deployments_share_no_name_and_no_state() -> None:
+    ada, bob = synthesize(DEPLOYMENT__NAME="ada"), synthesize(DEPLOYMENT__NAME="bob")
+
+    def names(stacks: dict[str, Json]) -> set[str]:
+        kinds = ("name", "creation_token", "code_repository_name")
+        return {
+            attributes[kind]
+            for stack in stacks.values()
+            for named in stack["resource"].values()
+            for attributes in named.values()
+            for kind in kinds
+            if kind in attributes
+        } | {stack["terraform"]["backend"]["s3"]["key"] for stack in stacks.values()}
+
+    # mlcore: 3 groups, file system, agent parameter, jump (role, profile, policy). stats-monitor: role (its profile has
+    # the same name), policy, password. train-model: role, profile and policy under one name, GPU parameter, log group.
+    # train-model-dev: role, policy, repository, life cycle, notebook. Four boot statuses. Four states.
+    assert len(names(ada)) == 6 + 3 + 3 + 5 + 4 + 4
+    assert names(ada).isdisjoint(names(bob))
+
+
+class TestNetwork:
+    def test_subnets_are_the_originals_slices(self) -> None:
+        resources = synthesize(MLCORE__VPC_CIDR="10.20.0.0/20")["mlcore"]["resource"]
+
+        assert resources["aws_vpc"]["core"]["cidr_block"] == "10.20.0.0/20"
+        assert resources["aws_vpc"]["core"]["enable_dns_hostnames"] is True
+        assert resources["aws_vpc"]["core"]["instance_tenancy"] == "default"
+        found = {
+            name: (subnet["cidr_block"], subnet["availability_zone"], subnet["map_public_ip_on_launch"])
+            for name, subnet in resources["aws_subnet"].items()
+        }
+        # Terraform's cidrsubnet("10.20.0.0/20", 4, n) for n = 1, 3, 2.
+        assert found == {
+            "subnet_pub": ("10.20.1.0/24", "us-east-1a", True),
+            "subnet_pub_2": ("10.20.3.0/24", "us-east-1b", True),
+            "subnet_pvt": ("10.20.2.0/24", "us-east-1a", False),
+        }
+
+    def test_only_the_public_subnets_are_routed_to_the_internet_gateway(self) -> None:
+        resources = synthesize()["mlcore"]["resource"]
+
+        routes = {name: table["route"] for name, table in resources["aws_route_table"].items()}
+        assert [route["cidr_block"] for route in routes["main"] + routes["private"]] == ["0.0.0.0/0", "0.0.0.0/0"]
+        assert routes["main"][0]["gateway_id"] == "${aws_internet_gateway.core.id}"
+        assert routes["private"][0]["nat_gateway_id"] == "${aws_nat_gateway.nat.id}"
+        assert resources["aws_route_table_association"] == {
+            "public": association("subnet_pub", "main"),
+            "public_2": association("subnet_pub_2", "main"),
+            "private": association("subnet_pvt", "private"),
+        }
+
+    def test_a_subnet_nobody_associated_is_private(self) -> None:
+        association = synthesize()["mlcore"]["resource"]["aws_main_route_table_association"]["asc-main-vpc"]
+
+        assert association["route_table_id"] == "${aws_route_table.private.id}"
+
+    def test_nat_stands_in_the_public_subnet_after_the_gateway(self) -> None:
+        resources = synthesize()["mlcore"]["resource"]
+
+        assert resources["aws_eip"]["core"]["domain"] == "vpc"
+        assert resources["aws_eip"]["core"]["depends_on"] == ["aws_internet_gateway.core"]
+        assert resources["aws_nat_gateway"]["nat"]["subnet_id"] == "${aws_subnet.subnet_pub.id}"
+        assert resources["aws_nat_gateway"]["nat"]["allocation_id"] == "${aws_eip.core.id}"
+        assert resources["aws_nat_gateway"]["nat"]["depends_on"] == ["aws_internet_gateway.core"]
+
+    def test_s3_traffic_does_not_pass_the_nat_gateway(self) -> None:
+        endpoint = synthesize(DEPLOYMENT__REGION="eu-west-1")["mlcore"]["resource"]["aws_vpc_endpoint"]["s3"]
+
+        assert endpoint["service_name"] == "com.amazonaws.eu-west-1.s3"
+        assert endpoint["vpc_endpoint_type"] == "Gateway"
+        assert endpoint["route_table_ids"] == ["${aws_route_table.main.id}", "${aws_route_table.private.id}"]
+
+
+class TestSecurityGroups:
+    def test_rules_are_exactly_these(self) -> None:
+        groups = synthesize(ACCESS__DEPLOYER_CIDRS="198.51.100.7/32,203.0.113.0/24")["mlcore"]["resource"][
+            "aws_security_group"
+        ]
+
+        assert {name: rules(group) for name, group in groups.items()} == {
+            "allow_ml_core_vpc": {
+                ("in", "-1", 0, 0, "10.20.0.0/20"),
+                ("out", "-1", 0, 0, "10.20.0.0/20"),
+            },
+            "allow_deployer_sg": {
+                ("in", "tcp", 22, 22, "198.51.100.7/32"),
+                ("in", "tcp", 22, 22, "203.0.113.0/24"),
+            },
+            "allow_egress": {
+                ("out", "tcp", port, port, where) for port in (80, 443) for where in ("0.0.0.0/0", "::/0")
+            },
+        }
+        assert {name: group["revoke_rules_on_delete"] for name, group in groups.items()} == dict.fromkeys(groups, True)
+
+    def test_nothing_anywhere_lets_the_world_in(self) -> None:
+        for stack in synthesize().values():
+            for group in stack["resource"].get("aws_security_group", {}).values():
+                sources = {rule[4] for rule in rules(group) if rule[0] == "in"}
+                assert not sources & {"0.0.0.0/0", "::/0"}
+            assert not {kind for kind in stack["resource"] if "ingress" in kind or kind == "aws_security_group_rule"}
+
+
+class TestFileSystem:
+    def test_values(self) -> None:
+        file_system = synthesize()["mlcore"]["resource"]["aws_efs_file_system"]["core"]
+
+        assert file_system == {
+            "creation_token": "ml-core-gaudi_ml_core_efs",
+            "availability_zone_name": "us-east-1a",
+            "encrypted": True,
+            "throughput_mode": "elastic",
+            "performance_mode": "generalPurpose",
+            "lifecycle_policy": [{"transition_to_ia": "AFTER_30_DAYS"}],
+            "tags": {"Name": "ml-core-gaudi_ml_core_efs"},
+            "lifecycle": {"prevent_destroy": True},
+        }
+
+    def test_one_named_setting_releases_it(self) -> None:
+        released = synthesize(MLCORE__ALLOW_EFS_DESTROY="true")["mlcore"]["resource"]["aws_efs_file_system"]["core"]
+
+        assert "prevent_destroy" not in released.get("lifecycle", {})
+
+    def test_backups_are_on(self) -> None:
+        backup = synthesize()["mlcore"]["resource"]["aws_efs_backup_policy"]["core"]
+
+        assert backup == {"file_system_id": "${aws_efs_file_system.core.id}", "backup_policy": {"status": "ENABLED"}}
+
+    def test_clear_text_is_denied_and_nobody_is_allowed_in_for_nothing(self) -> None:
+        policy = synthesize()["mlcore"]["resource"]["aws_efs_file_system_policy"]["core"]["policy"]
+
+        (statement,) = statements(policy)
+        assert statement["Effect"] == "Deny"
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert statement["Action"] == "*"
+
+    def test_mounted_as_the_training_user_in_the_private_subnet(self) -> None:
+        resources = synthesize()["mlcore"]["resource"]
+
+        point = resources["aws_efs_access_point"]["core"]
+        assert point["posix_user"] == {"uid": 1000, "gid": 1000}
+        assert point["root_directory"]["creation_info"] == {"owner_uid": 1000, "owner_gid": 1000, "permissions": "0755"}
+        target = resources["aws_efs_mount_target"]["ds_core_mnt_target"]
+        assert target["subnet_id"] == "${aws_subnet.subnet_pvt.id}"
+        assert target["security_groups"] == ["${aws_security_group.allow_ml_core_vpc.id}"]
+        assert target["depends_on"] == ["aws_security_group.allow_ml_core_vpc"]
+
+
+MACHINES = {
+    "mlcore": ("jump", "t3.nano", "ml-core ML Core - Jump Instance"),
+    "stats-monitor": ("metrics", "t3.medium", "ml-core ML Model Monitor - Metrics Instance"),
+    "train-model": ("worker", "g6.12xlarge", "ml-core ML Core - Worker Instance"),
+}
+
+
+@pytest.mark.parametrize("stack", MACHINES)
+class TestEveryMachine:
+    def test_type_name_and_key(self, stack: str) -> None:
+        name, instance_type, tag = MACHINES[stack]
+        machine = synthesize()[stack]["resource"]["aws_instance"][name]
+
+        assert machine["instance_type"] == instance_type
+        assert machine["tags"] == {"Name": tag}
+        assert machine["key_name"] == "my-key"
+
+    def test_metadata_needs_a_token_and_the_root_disk_is_encrypted(self, stack: str) -> None:
+        machine = only(synthesize()[stack]["resource"]["aws_instance"])
+
+        assert machine["metadata_options"]["http_tokens"] == "required"
+        assert machine["metadata_options"]["http_put_response_hop_limit"] == (2 if stack == "stats-monitor" else 1)
+        assert machine["root_block_device"]["encrypted"] is True
+        assert machine["root_block_device"]["delete_on_termination"] is True
+
+    def test_image_is_looked_up_and_pinned(self, stack: str) -> None:
+        name = MACHINES[stack][0]
+        found = synthesize()[stack]
+        machine = found["resource"]["aws_instance"][name]
+
+        assert machine["ami"] == f"${{data.aws_ssm_parameter.{name}_ami.insecure_value}}"
+        assert machine["lifecycle"] == {"ignore_changes": ["ami"]}
+
+    def test_changed_user_data_replaces_the_machine(self, stack: str) -> None:
+        machine = only(synthesize()[stack]["resource"]["aws_instance"])
+
+        assert machine["user_data_replace_on_change"] is True
+        assert machine["user_data"].startswith("#!/bin/bash\n")
+
+
+@pytest.mark.parametrize(
+    ("stack", "setting"),
+    [
+        ("mlcore", "MLCORE__JUMP_AMI"),
+        ("stats-monitor", "STATS_MONITOR__AMI"),
+        ("train-model", "TRAIN_MODEL__AMI"),
+    ],
+)
+def test_a_named_image_is_used_and_its_changes_are_not_ignored(stack: str, setting: str) -> None:
+    found = synthesize(**{setting: "ami-0123456789abcdef0"})[stack]
+    machine = only(found["resource"]["aws_instance"])
+
+    assert machine["ami"] == "ami-0123456789abcdef0"
+    assert "lifecycle" not in machine
+    assert "aws_ssm_parameter" not in found.get("data", {})
+
+
+class TestWhereMachinesStand:
+    def test_jump_host(self) -> None:
+        machine = synthesize()["mlcore"]["resource"]["aws_instance"]["jump"]
+
+        assert machine["subnet_id"] == "${aws_subnet.subnet_pub.id}"
+        assert machine["associate_public_ip_address"] is True
+        assert machine["vpc_security_group_ids"] == [
+            "${aws_security_group.allow_ml_core_vpc.id}",
+            "${aws_security_group.allow_deployer_sg.id}",
+            "${aws_security_group.allow_egress.id}",
+        ]
+        assert machine["iam_instance_profile"] == "${aws_iam_instance_profile.jump.name}"
+
+    @pytest.mark.parametrize("stack", ["stats-monitor", "train-model"])
+    def test_the_others_are_private(self, stack: str) -> None:
+        machine = only(synthesize()[stack]["resource"]["aws_instance"])
+
+        assert machine["subnet_id"] == f"${{{REMOTE}.subnet_pvt.id}}"
+        assert machine["associate_public_ip_address"] is False
+        assert machine["vpc_security_group_ids"] == [
+            f"${{{REMOTE}.allow_ml_core_sg.id}}",
+            f"${{{REMOTE}.allow_ml_core_egress.id}}",
+        ]
+
+    def test_notebook_is_private_on_the_services_default_platform(self) -> None:
+        notebook = synthesize()["train-model-dev"]["resource"]["aws_sagemaker_notebook_instance"]["notebook_instance"]
+
+        assert notebook["subnet_id"] == f"${{{REMOTE}.subnet_pvt.id}}"
+        assert notebook["security_groups"] == [
+            f"${{{REMOTE}.allow_ml_core_sg.id}}",
+            f"${{{REMOTE}.allow_ml_core_egress.id}}",
+        ]
+        assert notebook["direct_internet_access"] == "Disabled"
+        assert notebook["instance_metadata_service_configuration"] == {"minimum_instance_metadata_service_version": "2"}
+        assert notebook["name"] == "ml-core-dev-gaudi-sagemaker-nb-instance"
+        assert notebook["instance_type"] == "ml.t3.medium"
+        assert notebook["default_code_repository"] == "${aws_sagemaker_code_repository.dcgan.code_repository_name}"
+        assert "platform_identifier" not in notebook
+
+
+class TestDisks:
+    def test_metrics_root(self) -> None:
+        root = synthesize()["stats-monitor"]["resource"]["aws_instance"]["metrics"]["root_block_device"]
+
+        assert (root["volume_type"], root["volume_size"], root["iops"], root["throughput"]) == ("gp3", 10, 3000, 125)
+
+    def test_worker_root(self) -> None:
+        root = synthesize()["train-model"]["resource"]["aws_instance"]["worker"]["root_block_device"]
+
+        assert (root["volume_type"], root["volume_size"], root["iops"], root["throughput"]) == ("gp3", 130, 3000, 125)
+
+    def test_data_volume_survives_destroy_and_comes_back(self) -> None:
+        found = synthesize()["train-model"]
+        volume = found["resource"]["aws_ebs_volume"]["msls"]
+
+        assert (volume["type"], volume["size"], volume["iops"], volume["throughput"]) == ("gp3", 50, 8000, 1000)
+        assert volume["encrypted"] is True
+        assert volume["availability_zone"] == f"${{{REMOTE}.subnet_pvt.availability_zone}}"
+        assert volume["final_snapshot"] is True
+        assert volume["snapshot_id"] == "${try(data.aws_ebs_snapshot_ids.msls.ids[0], null)}"
+        assert volume["lifecycle"] == {"ignore_changes": ["snapshot_id"]}
+        filters = {part["name"]: part["values"] for part in found["data"]["aws_ebs_snapshot_ids"]["msls"]["filter"]}
+        assert filters == {"tag:Name": [volume["tags"]["Name"]], "tag:deployment": ["ml-core"]}
+        assert found["data"]["aws_ebs_snapshot_ids"]["msls"]["owners"] == ["self"]
+
+    @pytest.mark.parametrize(("restore", "snapshot"), [("none", None), ("snap-0123456789abcdef0",) * 2])
+    def test_what_to_restore_can_be_named(self, restore: str, snapshot: str | None) -> None:
+        found = synthesize(TRAIN_MODEL__DATA_VOLUME__RESTORE=restore)["train-model"]
+
+        assert found["resource"]["aws_ebs_volume"]["msls"].get("snapshot_id") == snapshot
+        assert "aws_ebs_snapshot_ids" not in found["data"]
+
+    def test_no_snapshot_only_when_asked_by_name(self) -> None:
+        found = synthesize(TRAIN_MODEL__DATA_VOLUME__SNAPSHOT_ON_DESTROY="false")["train-model"]
+
+        assert found["resource"]["aws_ebs_volume"]["msls"]["final_snapshot"] is False
+
+    def test_attachment_is_taken_off_a_stopped_machine(self) -> None:
+        attachment = synthesize()["train-model"]["resource"]["aws_volume_attachment"]["worker"]
+
+        assert attachment == {
+            "device_name": "/dev/sdh",
+            "volume_id": "${aws_ebs_volume.msls.id}",
+            "instance_id": "${aws_instance.worker.id}",
+            "stop_instance_before_detaching": True,
+        }
+
+
+EFS_CONDITION = {
+    "StringEquals": {"elasticfilesystem:AccessPointArn": f"${{{REMOTE}.efs_file_system.access_point_arn}}"}
+}
+
+
+class TestIam:
+    @pytest.mark.parametrize(
+        ("stack", "service"),
+        [
+            ("mlcore", "ec2.amazonaws.com"),
+            ("stats-monitor", "ec2.amazonaws.com"),
+            ("train-model", "ec2.amazonaws.com"),
+            ("train-model-dev", "sagemaker.amazonaws.com"),
+        ],
+    )
+    def test_one_service_assumes_the_role(self, stack: str, service: str) -> None:
+        role = only(synthesize()[stack]["resource"]["aws_iam_role"])
+
+        (statement,) = statements(role["assume_role_policy"])
+        assert statement == {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
+        assert "managed_policy_arns" not in role
+
+    def test_no_full_access_policy_and_no_wildcard_action(self) -> None:
+        for stack in synthesize(TRAIN_MODEL__OUTPUT_S3_URI="s3://out/runs").values():
+            for attachment in stack["resource"].get("aws_iam_role_policy_attachment", {}).values():
+                assert "FullAccess" not in attachment["policy_arn"]
+            for policy in stack["resource"].get("aws_iam_policy", {}).values():
+                actions = [action for statement in statements(policy["policy"]) for action in statement["Action"]]
+                assert actions
+                assert not [action for action in actions if "*" in action]
+
+    def test_managed_policies_are_exactly_these(self) -> None:
+        managed = {
+            stack: {
+                attachment["policy_arn"]
+                for attachment in found["resource"].get("aws_iam_role_policy_attachment", {}).values()
+                if attachment["policy_arn"].startswith("arn:")
+            }
+            for stack, found in synthesize().items()
+        }
+        agent = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
+        assert managed == {
+            "mlcore": set(),
+            "stats-monitor": set(),
+            "train-model": {agent, "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"},
+            "train-model-dev": {agent},
+        }
+
+    def test_metrics_host_reads_what_grafana_needs_one_secret_and_the_file_system(self) -> None:
+        policy = only(synthesize()["stats-monitor"]["resource"]["aws_iam_policy"])["policy"]
+
+        grafana, secret, mount, _ = statements(policy)
+        assert set(grafana["Action"]) == {
+            "cloudwatch:DescribeAlarmsForMetric",
+            "cloudwatch:DescribeAlarmHistory",
+            "cloudwatch:DescribeAlarms",
+            "cloudwatch:ListMetrics",
+            "cloudwatch:GetMetricData",
+            "cloudwatch:GetInsightRuleReport",
+            "logs:DescribeLogGroups",
+            "logs:GetLogGroupFields",
+            "logs:StartQuery",
+            "logs:StopQuery",
+            "logs:GetQueryResults",
+            "logs:GetLogEvents",
+            "ec2:DescribeTags",
+            "ec2:DescribeInstances",
+            "ec2:DescribeRegions",
+            "tag:GetResources",
+        }
+        assert (secret["Action"], secret["Resource"]) == (
+            ["ssm:GetParameter"],
+            ["${aws_ssm_parameter.grafana_admin.arn}"],
+        )
+        assert mount["Action"] == ["elasticfilesystem:ClientMount"]
+        assert mount["Resource"] == [f"${{{REMOTE}.efs_file_system.arn}}"]
+        assert mount["Condition"] == EFS_CONDITION
+
+    def test_worker_without_buckets_gets_the_file_system_only(self) -> None:
+        mount, status = statements(only(synthesize()["train-model"]["resource"]["aws_iam_policy"])["policy"])
+        assert status["Action"] == ["ssm:PutParameter"]
+
+        assert mount["Action"] == ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"]
+        assert mount["Condition"] == EFS_CONDITION
+
+    @pytest.mark.parametrize(
+        ("stack", "section"), [("train-model", "TRAIN_MODEL"), ("train-model-dev", "TRAIN_MODEL_DEV")]
+    )
+    def test_one_prefix_to_read_and_one_to_write(self, stack: str, section: str) -> None:
+        found = synthesize(
+            **{f"{section}__DATA_S3_URI": "s3://pics/msls", f"{section}__OUTPUT_S3_URI": "s3://out/runs"}
+        )
+        s3 = [
+            statement
+            for statement in statements(only(found[stack]["resource"]["aws_iam_policy"])["policy"])
+            if statement["Action"][0].startswith("s3:")
+        ]
+
+        def listing(bucket: str, prefix: str) -> Json:
+            return {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket"],
+                "Resource": [f"arn:aws:s3:::{bucket}"],
+                "Condition": {"StringLike": {"s3:prefix": [prefix, f"{prefix}/*"]}},
+            }
+
+        assert s3 == [
+            listing("pics", "msls"),
+            {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::pics/msls/*"]},
+            listing("out", "runs"),
+            {
+                "Effect": "Allow",
+                "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+                "Resource": ["arn:aws:s3:::out/runs/*"],
+            },
+        ]
+
+    def test_notebook_may_stop_only_itself(self) -> None:
+        policy = only(synthesize()["train-model-dev"]["resource"]["aws_iam_policy"])["policy"]
+
+        (stop,) = [found for found in statements(policy) if "sagemaker:StopNotebookInstance" in found["Action"]]
+        assert stop["Resource"] == [
+            "arn:aws:sagemaker:us-east-1:*:notebook-instance/ml-core-dev-gaudi-sagemaker-nb-instance"
+        ]
+
+    def test_notebook_waits_for_its_permissions(self) -> None:
+        notebook = synthesize()["train-model-dev"]["resource"]["aws_sagemaker_notebook_instance"]["notebook_instance"]
+
+        assert notebook["depends_on"] == [
+            "aws_iam_role_policy_attachment.sagemaker_nb",
+            "aws_iam_role_policy_attachment.sagemaker_nb_cloudwatch_agent",
+        ]
+
+
+STATUS = {"mlcore": "jump", "stats-monitor": "metrics", "train-model": "worker", "train-model-dev": "notebook"}
+
+
+@pytest.mark.parametrize(("stack", "machine"), STATUS.items())
+class TestBootStatus:
+    def test_the_machine_may_write_its_own_parameter_and_no_other(self, stack: str, machine: str) -> None:
+        found = synthesize()[stack]["resource"]
+        writing = [
+            statement
+            for policy in found["aws_iam_policy"].values()
+            for statement in statements(policy["policy"])
+            if any(action.startswith("ssm:Put") for action in statement["Action"])
+        ]
+
+        resource = f"${{aws_ssm_parameter.{machine}_boot_status.arn}}"
+        assert writing == [{"Effect": "Allow", "Action": ["ssm:PutParameter"], "Resource": [resource]}]
+
+    def test_terraform_makes_the_parameter_and_leaves_what_the_machine_writes(self, stack: str, machine: str) -> None:
+        parameter = synthesize()[stack]["resource"]["aws_ssm_parameter"][f"{machine}_boot_status"]
+
+        assert parameter["name"] == f"/ml-infra/ml-core/{stack}/{machine}/boot-status"
+        assert json.loads(parameter["value"]) == {"state": "not reported yet", "stages": []}
+        assert parameter["lifecycle"] == {"ignore_changes": ["value"]}
+
+    def test_the_machine_is_told_its_name(self, stack: str, machine: str) -> None:
+        found = json.dumps(synthesize()[stack]["resource"])
+
+        assert re.search(rf"STATUS_PARAMETER=[^\n]{{0,20}}aws_ssm_parameter\.{machine}_boot_status\.name", found)
+
+
+def test_grafanas_volume_outlives_the_machine_and_the_stack() -> None:
+    found = synthesize()["stats-monitor"]
+    resources = found["resource"]
+
+    assert resources["aws_ebs_volume"]["grafana"] == {
+        "availability_zone": f"${{{REMOTE}.subnet_pvt.availability_zone}}",
+        "type": "gp3",
+        "size": 1,
+        "iops": 3000,
+        "throughput": 125,
+        "encrypted": True,
+        "final_snapshot": True,
+        "snapshot_id": "${try(data.aws_ebs_snapshot_ids.grafana.ids[0], null)}",
+        "lifecycle": {"ignore_changes": ["snapshot_id"]},
+        "timeouts": {"delete": "3h"},
+        "tags": {"Name": "ml-core Grafana Volume"},
+    }
+    filters = {part["name"]: part["values"] for part in found["data"]["aws_ebs_snapshot_ids"]["grafana"]["filter"]}
+    assert filters == {"tag:Name": ["ml-core Grafana Volume"], "tag:deployment": ["ml-core"]}
+    assert resources["aws_volume_attachment"]["grafana"] == {
+        "device_name": "/dev/sdh",
+        "volume_id": "${aws_ebs_volume.grafana.id}",
+        "instance_id": "${aws_instance.metrics.id}",
+        "stop_instance_before_detaching": True,
+    }
+    assert "GRAFANA_VOLUME_ID=${aws_ebs_volume.grafana.id}\n" in resources["aws_instance"]["metrics"]["user_data"]
+
+
+def test_grafanas_data_goes_without_a_snapshot_only_when_asked_by_name() -> None:
+    found = synthesize(STATS_MONITOR__SNAPSHOT_ON_DESTROY="false")["stats-monitor"]
+
+    assert found["resource"]["aws_ebs_volume"]["grafana"]["final_snapshot"] is False
+
+
+def test_training_logs_are_not_kept_for_ever() -> None:
+    found = synthesize()["train-model"]["resource"]
+
+    assert found["aws_cloudwatch_log_group"]["training"] == {
+        "name": "/ml-infra/ml-core/train-model/training",
+        "retention_in_days": 90,
+    }
+    user_data = found["aws_instance"]["worker"]["user_data"]
+    assert "TRAINING_LOG_GROUP=${aws_cloudwatch_log_group.training.name}\n" in user_data
+
+
+@pytest.mark.parametrize("instance_type", ["g6.12xlarge", "p3.8xlarge", "dl1.24xlarge", "trn1.2xlarge", "t3.large"])
+def test_user_data_fits_with_the_longest_settings(instance_type: str) -> None:
+    """EC2 takes 16384 bytes, SageMaker 16384 characters of base64; synthesis itself refuses more."""
+    bucket, long = "b" * 63, "p" * 256
+    stacks = synthesize(
+        DEPLOYMENT__NAME="a" * 20,
+        TRAIN_MODEL__INSTANCE_TYPE=instance_type,
+        TRAIN_MODEL__TRAINING_REPOSITORY=f"https://github.com/{'r' * (256 - 19)}",
+        TRAIN_MODEL__TRAINING_REVISION="v" * 255,
+        TRAIN_MODEL__DATA_S3_URI=f"s3://{bucket}/{long}",
+        TRAIN_MODEL__OUTPUT_S3_URI=f"s3://{bucket}/{long}",
+        STATS_MONITOR__GRAFANA_IMAGE=f"registry.example.com/grafana/{'g' * 150}@sha256:{'0' * 64}",
+    )
+    for stack in ("mlcore", "stats-monitor", "train-model"):
+        user_data = only(stacks[stack]["resource"]["aws_instance"])["user_data"]
+        # References become ids and addresses of fewer than 100 characters.
+        assert len(re.sub(r"\$\{[^}]*\}", "x" * 100, user_data).encode()) <= 16384
+    notebook = only(stacks["train-model-dev"]["resource"]["aws_sagemaker_notebook_instance_lifecycle_configuration"])
+    assert len(notebook["on_start"]) * 4 / 3 <= 16384
+
+
+class TestSecrets:
+    def test_grafanas_password_is_made_by_terraform_and_kept_nowhere(self) -> None:
+        found = synthesize()["stats-monitor"]
+        parameter = found["resource"]["aws_ssm_parameter"]["grafana_admin"]
+
+        assert found["ephemeral"]["aws_secretsmanager_random_password"] == {
+            "grafana_password": {"password_length": 32, "exclude_punctuation": True}
+        }
+        assert parameter["type"] == "SecureString"
+        assert (
+            parameter["value_wo"] == "${ephemeral.aws_secretsmanager_random_password.grafana_password.random_password}"
+        )
+        assert "value" not in parameter
+        user_data = found["resource"]["aws_instance"]["metrics"]["user_data"]
+        assert "random_password" not in user_data
+        assert "GRAFANA_PASSWORD_PARAMETER=${aws_ssm_parameter.grafana_admin.name}\n" in user_data
+
+
+class TestAgentConfiguration:
+    @pytest.mark.parametrize(
+        ("stack", "id", "name"),
+        [
+            ("mlcore", "cloudwatch_agent_cfg", "AmazonCloudWatch-ml-core-cw_agent__config"),
+            ("train-model", "cloudwatch_agent_gpu_cfg", "AmazonCloudWatch-ml-core-cw_agent__gpu"),
+        ],
+    )
+    def test_is_plain_json_under_a_name_agents_may_read(self, stack: str, id: str, name: str) -> None:
+        parameter = synthesize()[stack]["resource"]["aws_ssm_parameter"][id]
+
+        assert parameter["name"] == name
+        assert parameter["type"] == "String"
+        assert isinstance(json.loads(parameter["value"]), dict)
+        assert len(parameter["value"].encode()) <= 4096
+
+    def test_the_agents_own_placeholders_are_escaped(self) -> None:
+        value = synthesize()["mlcore"]["resource"]["aws_ssm_parameter"]["cloudwatch_agent_cfg"]["value"]
+
+        dimensions = json.loads(value)["metrics"]["append_dimensions"]
+        assert dimensions == {
+            name: f"$${{aws:{name}}}" for name in ("AutoScalingGroupName", "ImageId", "InstanceId", "InstanceType")
+        }
+
+
+PROFILES = [
+    ("g6.12xlarge", "nvidia", 4),
+    ("p3.8xlarge", "nvidia", 4),
+    ("dl1.24xlarge", "gaudi", 8),
+    ("trn1.2xlarge", "neuron", 1),
+    ("t3.large", "none", 0),
+]
+
+
+@pytest.mark.parametrize(("instance_type", "profile", "count"), PROFILES)
+class TestBootProfiles:
+    def test_follow_the_accelerator_family(self, instance_type: str, profile: str, count: int) -> None:
+        found = synthesize(TRAIN_MODEL__INSTANCE_TYPE=instance_type)["train-model"]
+        user_data = found["resource"]["aws_instance"]["worker"]["user_data"]
+
+        assert f"\nBOOT_PROFILE={profile}\n" in user_data
+        assert f"\nACCELERATOR_COUNT={count}\n" in user_data
+        shipped = [name for name in unpacked(user_data) if name.startswith("profile_")]
+        assert shipped == [f"profile_{profile}.sh"]
+
+    def test_gpu_metrics_are_configured_for_nvidia_only(self, instance_type: str, profile: str, count: int) -> None:
+        found = synthesize(TRAIN_MODEL__INSTANCE_TYPE=instance_type)["train-model"]
+
+        assert ("cloudwatch_agent_gpu_cfg" in found["resource"]["aws_ssm_parameter"]) is (profile == "nvidia")
+
+
+def test_values_that_only_terraform_knows_reach_the_machine() -> None:
+    user_data: str = synthesize()["train-model"]["resource"]["aws_instance"]["worker"]["user_data"]
+
+    for line in (
+        f"EFS_FILE_SYSTEM_ID=${{{REMOTE}.efs_file_system.id}}",
+        f"EFS_ACCESS_POINT_ID=${{{REMOTE}.efs_file_system.access_point_id}}",
+        f"EFS_MOUNT_TARGET_IP=${{{REMOTE}.efs_mount_target.ip_address}}",
+        "DATA_VOLUME_ID=${aws_ebs_volume.msls.id}",
+        f"CLOUDWATCH_AGENT_PARAMETER=${{{REMOTE}.cloudwatch_agent_cfg.name}}",
+        "AWS_REGION=us-east-1",
+    ):
+        assert f"\n{line}\n" in user_data
+
+
+def association(subnet: str, table: str) -> dict[str, str]:
+    return {"subnet_id": f"${{aws_subnet.{subnet}.id}}", "route_table_id": f"${{aws_route_table.{table}.id}}"}
+
+
+def rules(group: Json) -> set[tuple[str, str, int, int, str]]:
+    """Every rule of a group as (direction, protocol, from, to, CIDR block)."""
+    found: set[tuple[str, str, int, int, str]] = set()
+    for direction, key in (("in", "ingress"), ("out", "egress")):
+        for rule in group.get(key, []):
+            blocks: list[Any] = [*(rule.get("cidr_blocks") or []), *(rule.get("ipv6_cidr_blocks") or [])]
+            assert blocks
+            assert not rule.get("security_groups")
+            assert not rule.get("self")
+            found |= {(direction, rule["protocol"], rule["from_port"], rule["to_port"], block) for block in blocks}
+    return found
