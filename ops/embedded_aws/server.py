@@ -1,0 +1,147 @@
+"""The server: moto's, with the gaps closed, the images present and unimplemented calls answered as AWS errors."""
+
+import json
+import logging
+import os
+import re
+import threading
+from importlib.metadata import version
+from typing import Any
+
+from botocore.exceptions import UnknownServiceError
+from botocore.model import OperationNotFoundError
+from flask import Flask, Response, jsonify, request
+from moto.core.model import OperationModel, ServiceModel
+from moto.core.request import determine_request_protocol
+from moto.core.routing import get_service_router
+from moto.core.serialize import get_serializer_class
+from moto.core.utils import get_service_model, service_name_from_moto_package_name
+from moto.moto_server.werkzeug_app import (
+    BackendRequest,
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.exceptions import HTTPException
+from werkzeug.serving import make_server
+
+from ops.embedded_aws.control import HOST
+from ops.embedded_aws.gaps import install
+
+NAME = "embedded-aws"
+NOT_IMPLEMENTED = "NotImplementedByEmbeddedAWS"
+FAILED = "FailedInEmbeddedAWS"
+
+_log = logging.getLogger(NAME)
+
+# Names of moto's packages that do not follow from botocore's.
+_BOTOCORE_NAMES = {"awslambda": "lambda", "s3bucket_path": "s3"}
+
+
+class _AwsError(Exception):
+    """What moto's serializers turn into an error of the right protocol."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Application(DomainDispatcherApplication):
+    """moto's dispatcher, and beside it GET /_embedded/health and GET /_embedded/gaps."""
+
+    def __init__(self) -> None:
+        super().__init__(self._create_backend)
+        self._gaps: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._one_at_a_time = threading.Lock()
+        self._own = Flask(NAME)
+        self._own.add_url_rule("/_embedded/health", "health", self._health)
+        self._own.add_url_rule("/_embedded/gaps", "gaps", self._list_gaps)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.get("PATH_INFO", "").startswith("/_embedded/"):
+            return self._own(environ, start_response)
+        with self._one_at_a_time:  # Terraform asks ten things at once, and moto's models have no locks
+            return super().__call__(environ, start_response)
+
+    def _health(self) -> Response:
+        return jsonify(ok=True, server=NAME, pid=os.getpid(), version={"moto": version("moto")})
+
+    def _list_gaps(self) -> Response:
+        return jsonify(list(self._gaps.values()))
+
+    def _create_backend(self, service: Any) -> Flask:
+        # None: a service that moto does not know at all.
+        app = create_backend_app(service) if service else Flask("unknown")
+        app.request_class = BackendRequest
+        app.register_error_handler(Exception, lambda error: self._answer_failure(service, error))
+        return app
+
+    def _answer_failure(self, backend: str | None, error: Exception) -> Any:
+        """Turns what would be an HTML page into an error that SDKs can read, and remembers it."""
+        if isinstance(error, HTTPException) and error is not request.routing_exception:
+            return error  # moto's own, already AWS-shaped
+        service = _service_name(backend)
+        model = _service_model(service)
+        operation = _operation_name(model)
+        if isinstance(error, (NotImplementedError, HTTPException)):
+            code = NOT_IMPLEMENTED
+            message = f"The embedded AWS does not implement {service} {operation}; a real account does."
+        else:
+            code = FAILED
+            message = f"The embedded AWS failed in {service} {operation}, by no fault of the caller: {error!r}"
+        _log.exception("%s", message, exc_info=error)
+        gap = self._gaps.setdefault(
+            (service, operation, code),
+            {"service": service, "operation": operation, "code": code, "message": message, "count": 0},
+        )
+        gap["count"] += 1
+        return _error_response(model, operation, code, message)
+
+
+def _service_name(backend: str | None) -> str:
+    if backend:
+        return _BOTOCORE_NAMES.get(backend) or service_name_from_moto_package_name(backend)
+    signed_for = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", request.headers.get("Authorization", ""))
+    return signed_for.group(1) if signed_for else "unknown"
+
+
+def _service_model(service: str) -> ServiceModel | None:
+    try:
+        return get_service_model(service)
+    except UnknownServiceError:
+        return None
+
+
+def _operation_name(model: ServiceModel | None) -> str:
+    action: str | None = request.values.get("Action") or request.headers.get("X-Amz-Target", "").split(".")[-1]
+    if not action and model:
+        try:
+            router: Any = get_service_router(model.service_name)
+            action = router.match(request)[0].name
+        except Exception:  # no operation of this service has such a path
+            action = None
+    return action or f"{request.method} {request.path}"
+
+
+def _error_response(model: ServiceModel | None, operation: str, code: str, message: str) -> Response:
+    # 501 also for failures: SDKs retry 500 for many minutes, and this would fail again.
+    if model is None:
+        body = json.dumps({"__type": code, "message": message})
+        return Response(body, 501, {"X-Amzn-ErrorType": code, "Content-Type": "application/x-amz-json-1.1"})
+    try:
+        operation_model = model.operation_model(operation)
+    except OperationNotFoundError:
+        operation_model = OperationModel({}, model)
+    protocol = determine_request_protocol(model, request.content_type)
+    serializer = get_serializer_class(model.service_name, protocol)(operation_model)
+    serialized = serializer.serialize(_AwsError(code, message))
+    return Response(serialized["body"], 501, serialized["headers"])
+
+
+def serve(port: int) -> None:
+    """Serves on loopback until the process is ended."""
+    install()
+    server = make_server(HOST, port, Application(), threaded=True, request_handler=MotoRequestHandler)
+    print(f"{NAME} on http://{HOST}:{server.port}, pid {os.getpid()}", flush=True)
+    server.serve_forever()

@@ -1,0 +1,38 @@
+"""The environment in which the plain cdktf commands work: against AWS, or against the embedded AWS."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ops import terraform
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+
+# What the embedded AWS fills in for a person who has no account. The address is one reserved for documentation (RFC
+# 5737).
+LOCAL_KEY_PAIR = "ml-core-local"
+LOCAL_BUCKET = "ml-core-local-state"
+LOCAL_SETTINGS = {
+    "ML_INFRA_ACCESS__DEPLOYER_CIDRS": "203.0.113.10/32",
+    "ML_INFRA_ACCESS__SSH_KEYPAIR_NAME": LOCAL_KEY_PAIR,
+    "ML_INFRA_STATE__BUCKET": LOCAL_BUCKET,
+    "ML_INFRA_STATE__USE_PATH_STYLE": "true",
+}
+
+
+def commands(base: Mapping[str, str] = os.environ, *, root: Path = ROOT, build: Path = BUILD) -> dict[str, str]:
+    """`base` with the project's Python, Node, cdktf CLI and Terraform settings. Raises terraform.TerraformError."""
+    terraform.require_terraform(base)
+    path = os.pathsep.join(
+        [str(root / ".venv" / "bin"), str(root / "node_modules" / ".bin"), base.get("PATH", os.defpath)]
+    )
+    return {
+        **base,
+        **terraform.find_provider(base).environment(build),
+        "PATH": path,
+        "VIRTUAL_ENV": str(root / ".venv"),
+        # Neither Terraform nor the CLI asks the outside whether there is a newer version.
+        "CHECKPOINT_DISABLE": "1",
+        "DISABLE_VERSION_CHECK": "1",
+    }

@@ -1,0 +1,171 @@
+"""Starting and stopping the server: idempotent, bounded, and never ending a process that is not its own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ops.embedded_aws import control
+from tests.embedded_aws.conftest import free_port, is_running
+
+
+@pytest.fixture
+def build_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.delenv("ML_EMBEDDED_AWS_PORT", raising=False)
+    yield tmp_path / "a folder"
+    control.stop(tmp_path / "a folder")
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def write_state(build_dir: Path, *, pid: int, created: float, port: int) -> None:
+    build_dir.mkdir()
+    (build_dir / "process.json").write_text(json.dumps({"pid": pid, "created": created, "port": port}))
+
+
+def test_it_starts_once_and_stops(build_dir: Path) -> None:
+    assert control.status(build_dir) is None
+    port = free_port()
+    first = control.start(port, build_dir=build_dir)
+    assert (first.port, first.url) == (port, f"http://127.0.0.1:{port}")
+    assert is_running(first.pid)
+    assert control.start(port, build_dir=build_dir) == first
+    assert control.start(build_dir=build_dir) == first  # no port asked for: the running one will do
+    assert control.status(build_dir) == first
+    assert control.stop(build_dir) is True
+    assert not is_running(first.pid)
+    assert control.status(build_dir) is None
+    assert control.stop(build_dir) is False
+
+
+def test_it_listens_on_loopback_only(endpoint: control.Endpoint) -> None:
+    listening = [c.laddr for c in psutil.Process(endpoint.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+    assert listening == [("127.0.0.1", endpoint.port)]
+
+
+def test_it_starts_again_after_it_was_killed(build_dir: Path) -> None:
+    port = free_port()
+    first = control.start(port, build_dir=build_dir)
+    psutil.Process(first.pid).kill()
+    psutil.wait_procs([psutil.Process(first.pid)], timeout=10)
+    second = control.start(port, build_dir=build_dir)
+    assert second.pid != first.pid
+    assert is_running(second.pid)
+
+
+def test_another_port_than_the_running_one_is_refused(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = control.start(free_port(), build_dir=build_dir)
+    other = free_port()
+    with pytest.raises(control.EmbeddedAwsError, match=f"already runs on port {running.port}, not {other}") as error:
+        control.start(other, build_dir=build_dir)
+    assert "python -m ops.embedded_aws stop" in str(error.value)
+    monkeypatch.setenv("ML_EMBEDDED_AWS_PORT", str(other))
+    with pytest.raises(control.EmbeddedAwsError, match="already runs"):
+        control.start(build_dir=build_dir)
+
+
+def test_a_taken_port_names_its_holder_and_the_way_out(build_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(control.EmbeddedAwsError) as error:
+            control.start(port, build_dir=build_dir)
+    message = str(error.value)
+    assert message.startswith(f"port {port} on 127.0.0.1 cannot be used")
+    assert message.endswith("set ML_EMBEDDED_AWS_PORT to a free port.")
+    if sys.platform == "linux":  # elsewhere only root may look
+        assert f"process {os.getpid()} (" in message
+    assert control.status(build_dir) is None
+
+
+def test_a_server_that_dies_at_start_shows_its_last_lines(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_MODULE", "ops.embedded_aws.no_such_module")
+    with pytest.raises(control.EmbeddedAwsError) as error:
+        control.start(free_port(), build_dir=build_dir)
+    assert "ended with code 1 while starting" in str(error.value)
+    assert "No module named ops.embedded_aws.no_such_module" in str(error.value)
+    assert str(error.value).endswith(f"The whole log is in {build_dir / 'server.log'}.")
+    assert not (build_dir / "process.json").exists()
+
+
+def test_a_reused_process_id_is_left_alone(build_dir: Path, bystander: subprocess.Popen[bytes]) -> None:
+    created = psutil.Process(bystander.pid).create_time()
+    write_state(build_dir, pid=bystander.pid, created=created, port=free_port())  # its command line is another
+    assert control.status(build_dir) is None
+    assert control.stop(build_dir) is False
+    assert is_running(bystander.pid)
+
+
+def test_our_own_process_with_another_creation_time_is_left_alone(build_dir: Path, endpoint: control.Endpoint) -> None:
+    created = psutil.Process(endpoint.pid).create_time() - 3600
+    write_state(build_dir, pid=endpoint.pid, created=created, port=endpoint.port)
+    assert control.status(build_dir) is None
+    assert control.stop(build_dir) is False
+    assert is_running(endpoint.pid)
+
+
+@pytest.mark.parametrize("content", ["", "not JSON", "[]", '{"pid": 1}', '{"pid": "x", "created": 0, "port": 1}'])
+def test_a_damaged_state_file_counts_as_none(build_dir: Path, content: str) -> None:
+    build_dir.mkdir()
+    (build_dir / "process.json").write_text(content)
+    assert control.status(build_dir) is None
+    assert control.stop(build_dir) is False
+
+
+@pytest.mark.parametrize("value", ["x", "0", "65536", "-1", "5577.5"])
+def test_a_port_variable_without_a_port_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ML_EMBEDDED_AWS_PORT", value)
+    with pytest.raises(control.EmbeddedAwsError, match="ML_EMBEDDED_AWS_PORT"):
+        control.default_port()
+
+
+def test_the_port_variable_and_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ML_EMBEDDED_AWS_PORT", raising=False)
+    assert control.default_port() == 5577
+    monkeypatch.setenv("ML_EMBEDDED_AWS_PORT", "6001")
+    assert control.default_port() == 6001
+
+
+def test_the_environment_reaches_the_embedded_aws_and_hides_the_persons_account(
+    endpoint: control.Endpoint, tmp_path: Path
+) -> None:
+    person = tmp_path / "person"
+    person.write_text(
+        "[work]\naws_access_key_id = AKIAREALREALREALREAL\naws_secret_access_key = real\nregion = eu-north-1\n"
+    )
+    persons_own = {
+        "AWS_PROFILE": "work",
+        "AWS_CONFIG_FILE": str(person),
+        "AWS_SHARED_CREDENTIALS_FILE": str(person),
+        "AWS_SESSION_TOKEN": "real",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+    }
+    program = (
+        "import boto3; sts = boto3.client('sts'); "
+        "print(sts.meta.endpoint_url, sts.meta.region_name, sts.get_caller_identity()['Account'], "
+        "boto3.Session().get_credentials().access_key)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **persons_own, **control.environment(endpoint, region="eu-west-1")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.stdout.split(), result.stderr) == ([endpoint.url, "eu-west-1", "123456789012", "test"], "")
