@@ -1,0 +1,124 @@
+"""Terraform on this machine: is it there, is it new enough, and where does it take the AWS provider from."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# S3 native locking and write-only attributes are in 1.11.
+OLDEST = (1, 11, 0)
+PROVIDER_VERSION = "5.100.0"
+
+# Names a folder with an unpacked provider mirror, for machines that do not reach the registry.
+MIRROR_VARIABLE = "ML_INFRA_PROVIDER_MIRROR"
+
+_REGISTRY = "registry.terraform.io"
+_PROVIDER = Path(_REGISTRY, "hashicorp", "aws", PROVIDER_VERSION)
+_REGISTRY_SECONDS = 5
+_INSTALL = "https://developer.hashicorp.com/terraform/install"
+
+
+class TerraformError(Exception):
+    """Terraform or its provider cannot be used; the message says what to do."""
+
+
+def require_terraform(environment: Mapping[str, str] = os.environ) -> str:
+    """Terraform's version, e.g. "1.11.4". Raises TerraformError when it is missing or older than 1.11."""
+    program = shutil.which("terraform", path=environment.get("PATH"))
+    if program is None:
+        raise TerraformError(f"terraform is not on the PATH. Install 1.11 or newer: {_INSTALL}")
+    # A CLI configuration that is named but missing puts a warning before the answer.
+    quiet = {key: value for key, value in environment.items() if key != "TF_CLI_CONFIG_FILE"}
+    answer = subprocess.run(
+        [program, "version", "-json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=quiet | {"CHECKPOINT_DISABLE": "1"},
+    )
+    try:
+        version = str(json.loads(answer.stdout)["terraform_version"])
+        numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    except (ValueError, KeyError, TypeError):
+        said = (answer.stderr or answer.stdout).strip()
+        raise TerraformError(f"{program} does not tell its version; it said: {said[-500:] or 'nothing'}") from None
+    if numbers < OLDEST:
+        raise TerraformError(f"terraform {version} at {program} is too old: 1.11 or newer is needed. See {_INSTALL}")
+    return version
+
+
+@dataclass(frozen=True)
+class ProviderSource:
+    """Where `terraform init` takes hashicorp/aws from: an unpacked mirror, or the registry (mirror is None)."""
+
+    mirror: Path | None
+
+    def environment(self, build_dir: Path) -> dict[str, str]:
+        """Variables for Terraform and the CLI, with a CLI configuration written into build_dir.
+
+        From the registry the provider (over 600 MB unpacked) goes through a cache, so that the stacks share one copy.
+        """
+        build_dir.mkdir(parents=True, exist_ok=True)
+        configuration = build_dir / "terraform.rc"
+        if self.mirror is not None:
+            # Forward slashes: the configuration is HCL, where a backslash escapes.
+            text = (
+                f'provider_installation {{\n  filesystem_mirror {{\n    path = "{self.mirror.as_posix()}"\n  }}\n}}\n'
+            )
+            extra = {"CDKTF_SKIP_PROVIDER_LOCK": "true"}  # `terraform providers lock` asks the registry
+        else:
+            cache = build_dir / "terraform-plugins"
+            cache.mkdir(exist_ok=True)
+            text = f'plugin_cache_dir = "{cache.as_posix()}"\nplugin_cache_may_break_dependency_lock_file = true\n'
+            extra = {}
+        configuration.write_text(text, encoding="utf-8")
+        return extra | {"TF_CLI_CONFIG_FILE": str(configuration)}
+
+
+def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource:
+    """An unpacked mirror if there is one, else the registry. Raises TerraformError when there is neither."""
+    named = environment.get(MIRROR_VARIABLE)
+    if named:
+        if not (Path(named) / _PROVIDER).is_dir():
+            raise TerraformError(
+                f"{MIRROR_VARIABLE}={named}: no {_PROVIDER.as_posix()} in that folder. "
+                f"Name the folder that holds {_REGISTRY}, or unset it"
+            )
+        return ProviderSource(Path(named).resolve())
+    for folder in _usual_folders():
+        if (folder / _PROVIDER).is_dir():
+            return ProviderSource(folder)
+    if _registry_answers():
+        return ProviderSource(None)
+    raise TerraformError(
+        f"hashicorp/aws {PROVIDER_VERSION} is not to be had: {_REGISTRY} cannot be reached, and there is no provider "
+        "mirror in the usual folders. "
+        f"Connect to the internet, or set {MIRROR_VARIABLE} to a folder with an unpacked provider mirror"
+    )
+
+
+def _usual_folders() -> Iterator[Path]:
+    """Terraform's implied mirrors, then folders for add-on software one or two levels deep."""
+    yield Path.home() / ".terraform.d" / "plugins"
+    yield Path("/usr/local/share/terraform/plugins")
+    yield Path("/usr/share/terraform/plugins")
+    for root in (Path("/opt"), Path("/usr/local/lib"), Path("/usr/lib"), Path("/var/lib")):
+        yield root
+        for pattern in (f"*/{_REGISTRY}", f"*/*/{_REGISTRY}"):
+            yield from (found.parent for found in sorted(root.glob(pattern)))
+
+
+def _registry_answers() -> bool:
+    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy"))
+    if proxied:
+        return True  # only the proxy could tell, and Terraform will
+    try:
+        with socket.create_connection((_REGISTRY, 443), timeout=_REGISTRY_SECONDS):
+            return True
+    except OSError:
+        return False

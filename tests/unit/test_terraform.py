@@ -1,0 +1,109 @@
+"""Finding Terraform and its provider: what is used, and what a person is told when there is none."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ops import environment, terraform
+from ops.terraform import MIRROR_VARIABLE, ProviderSource, TerraformError, find_provider, require_terraform
+
+FakeTerraform = Callable[[str], dict[str, str]]
+
+
+@pytest.fixture
+def fake_terraform(tmp_path: Path) -> FakeTerraform:
+    """Puts a `terraform` that runs the given shell lines on a PATH of its own."""
+
+    def make(lines: str) -> dict[str, str]:
+        program = tmp_path / "bin" / "terraform"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{lines}\n", encoding="utf-8")
+        program.chmod(0o755)
+        return {"PATH": f"{program.parent}:/usr/bin:/bin"}
+
+    return make
+
+
+class TestVersion:
+    @pytest.mark.parametrize("version", ["1.11.0", "1.11.4", "1.14.0-rc1", "2.0.0"])
+    def test_new_enough(self, fake_terraform: FakeTerraform, version: str) -> None:
+        found = require_terraform(fake_terraform(f"""echo '{{"terraform_version": "{version}"}}'"""))
+
+        assert found == version
+
+    @pytest.mark.parametrize("version", ["1.10.9", "0.15.5"])
+    def test_too_old_says_what_is_needed(self, fake_terraform: FakeTerraform, version: str) -> None:
+        with pytest.raises(TerraformError, match=rf"terraform {version} at .* is too old: 1\.11 or newer"):
+            require_terraform(fake_terraform(f"""echo '{{"terraform_version": "{version}"}}'"""))
+
+    def test_missing_says_where_to_get_it(self, tmp_path: Path) -> None:
+        with pytest.raises(TerraformError, match=r"not on the PATH.*https://developer\.hashicorp\.com/terraform"):
+            require_terraform({"PATH": str(tmp_path)})
+
+    def test_an_answer_that_is_none_is_shown(self, fake_terraform: FakeTerraform) -> None:
+        with pytest.raises(TerraformError, match="it said: exec format error"):
+            require_terraform(fake_terraform("echo exec format error >&2; exit 126"))
+
+    def test_a_missing_cli_configuration_does_not_hide_the_answer(self, fake_terraform: FakeTerraform) -> None:
+        variables = fake_terraform(
+            """test -z "$TF_CLI_CONFIG_FILE" && echo '{"terraform_version": "1.11.4"}' || echo warning"""
+        )
+
+        assert require_terraform({**variables, "TF_CLI_CONFIG_FILE": "/nowhere/rc"}) == "1.11.4"
+
+
+def mirror(folder: Path) -> Path:
+    (folder / "registry.terraform.io" / "hashicorp" / "aws" / "5.100.0").mkdir(parents=True)
+    return folder
+
+
+class TestProvider:
+    def test_the_named_mirror_comes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(terraform, "_usual_folders", lambda: iter([mirror(tmp_path / "usual")]))
+
+        assert find_provider({MIRROR_VARIABLE: str(mirror(tmp_path / "named"))}).mirror == tmp_path / "named"
+        assert find_provider({}).mirror == tmp_path / "usual"
+
+    def test_a_named_folder_without_the_provider_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            TerraformError, match=rf"{MIRROR_VARIABLE}={tmp_path}: no registry\.terraform\.io/hashicorp"
+        ):
+            find_provider({MIRROR_VARIABLE: str(tmp_path)})
+
+    def test_else_the_registry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(terraform, "_usual_folders", lambda: iter([]))
+        monkeypatch.setattr(terraform, "_registry_answers", lambda: True)
+
+        assert find_provider({}).mirror is None
+
+    def test_neither_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(terraform, "_usual_folders", lambda: iter([]))
+        monkeypatch.setattr(terraform, "_registry_answers", lambda: False)
+
+        with pytest.raises(TerraformError, match=rf"5\.100\.0 is not to be had.*Connect.*or set {MIRROR_VARIABLE}"):
+            find_provider({})
+
+    def test_a_mirror_is_written_into_a_configuration_and_the_registry_left_alone(self, tmp_path: Path) -> None:
+        variables = ProviderSource(Path("/somewhere/my mirror")).environment(tmp_path / "build")
+
+        written = Path(variables["TF_CLI_CONFIG_FILE"]).read_text(encoding="utf-8")
+        assert 'filesystem_mirror {\n    path = "/somewhere/my mirror"' in written
+        assert variables["CDKTF_SKIP_PROVIDER_LOCK"] == "true"
+
+    def test_from_the_registry_the_stacks_share_one_copy(self, tmp_path: Path) -> None:
+        variables = ProviderSource(None).environment(tmp_path / "build")
+
+        written = Path(variables["TF_CLI_CONFIG_FILE"]).read_text(encoding="utf-8")
+        assert f'plugin_cache_dir = "{tmp_path}/build/terraform-plugins"' in written
+        assert (tmp_path / "build" / "terraform-plugins").is_dir()
+        assert "CDKTF_SKIP_PROVIDER_LOCK" not in variables
+
+
+def test_the_projects_programs_come_first_on_the_path(tmp_path: Path) -> None:
+    variables = environment.commands(build=tmp_path)
+
+    for program, folder in (("python", ".venv/bin"), ("node", ".venv/bin"), ("cdktf", "node_modules/.bin")):
+        found = subprocess.run(["sh", "-c", f"command -v {program}"], env=variables, capture_output=True, text=True)
+        assert found.stdout.strip() == str(environment.ROOT / folder / program)
