@@ -1,0 +1,185 @@
+"""What each kind of machine gets, as its stack synthesizes it, and what stands for AWS and hardware there."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tests.boot.machine import Disk, Machine
+from tests.unit.synthesis import only, synthesize
+
+REGION = "us-east-1"
+PORT = 5577
+VOLUME_ID = "vol-0123456789abcdef0"
+GRAFANA_VOLUME_ID = "vol-0fedcba9876543210"
+MOUNT_TARGET = "10.20.2.20"
+ACCESS_POINT = "fsap-0123456789abcdef0"
+FILE_SYSTEM = "fs-0123456789abcdef0"
+INSTANCE_ID = "i-0123456789abcdef0"
+PASSWORD_PARAMETER = "/ml-core/stats-monitor/grafana-admin-password"
+TRAINING_REPOSITORY = "https://github.com/DMW2151/msls-pytorch-dcgan"
+
+# Profile -> an instance type of it, and its accelerators.
+TYPES = {"none": "t3.large", "nvidia": "g6.12xlarge", "gaudi": "dl1.24xlarge", "neuron": "trn1.32xlarge"}
+ACCELERATORS = {"none": 0, "nvidia": 4, "gaudi": 8, "neuron": 16}
+
+# What Terraform knows only once there is something; names of the stack's own resources are in its JSON.
+_KNOWN_LATER = {
+    "aws_ebs_volume.msls.id": VOLUME_ID,
+    "aws_ebs_volume.grafana.id": GRAFANA_VOLUME_ID,
+    "data.terraform_remote_state.mlcore.outputs.efs_file_system.id": FILE_SYSTEM,
+    "data.terraform_remote_state.mlcore.outputs.efs_file_system.access_point_id": ACCESS_POINT,
+    "data.terraform_remote_state.mlcore.outputs.efs_mount_target.ip_address": MOUNT_TARGET,
+    "data.terraform_remote_state.mlcore.outputs.cloudwatch_agent_cfg.name": "AmazonCloudWatch-ml-core-cw_agent__config",
+}
+
+
+def status_parameter(stack: str, machine: str) -> str:
+    """The name of the one parameter that the machine writes."""
+    return str(synthesize()[stack]["resource"]["aws_ssm_parameter"][f"{machine}_boot_status"]["name"])
+
+
+def worker(profile: str = "none", *, revision: str, **settings: str) -> str:
+    """The user data of a worker."""
+    settings = {"TRAIN_MODEL__INSTANCE_TYPE": TYPES[profile], "TRAIN_MODEL__TRAINING_REVISION": revision, **settings}
+    return _user_data("train-model", settings)
+
+
+def jump() -> str:
+    """The user data of the jump host."""
+    return _user_data("mlcore", {})
+
+
+def metrics() -> str:
+    """The user data of the metrics host."""
+    return _user_data("stats-monitor", {})
+
+
+def notebook() -> str:
+    """The script that the notebook runs at every start."""
+    resources = synthesize()["train-model-dev"]["resource"]
+    expression = only(resources["aws_sagemaker_notebook_instance_lifecycle_configuration"])["on_start"]
+    parts = re.fullmatch(r'\$\{base64encode\(join\("", \[(.*)\]\)\)\}', expression)
+    assert parts
+    pieces = re.findall(r'("(?:[^"\\]|\\.)*")|([\w.]+)', parts[1])
+    return "".join(json.loads(text) if text else _value(reference, resources) for text, reference in pieces)
+
+
+def _user_data(stack: str, settings: Mapping[str, str]) -> str:
+    resources = synthesize(**settings)[stack]["resource"]
+    template = only(resources["aws_instance"])["user_data"]
+    filled = re.sub(r"(?<!\$)\$\{([\w.]+)\}", lambda found: _value(found[1], resources), template)
+    # What Terraform makes of an escaped marker.
+    return filled.replace("$${", "${").replace("%%{", "%{")
+
+
+def _value(reference: str, resources: Mapping[str, Any]) -> str:
+    if reference in _KNOWN_LATER:
+        return _KNOWN_LATER[reference]
+    type, name, attribute = reference.split(".")
+    return str(resources[type][name][attribute])
+
+
+def furnish(machine: Machine, *, efs: Disk, endpoint: str = f"http://127.0.0.1:{PORT}") -> None:
+    """The account and the hardware of a machine where all is well. `efs` stands for the shared file system."""
+    machine.prepare(
+        "/root/.aws/config",
+        f"[default]\nregion = {REGION}\nendpoint_url = {endpoint}\nretry_mode = standard\nmax_attempts = 1\n"
+        "cli_connect_timeout = 2\n",
+    )
+    machine.prepare(
+        "/root/.aws/credentials", "[default]\naws_access_key_id = test\naws_secret_access_key = test\n", 0o600
+    )
+    machine.prepare("/var/lib/cloud/data/instance-id", f"{INSTANCE_ID}\n")
+    machine.insert(efs, "efs")
+    connect(machine)
+    machine.stand_in("apt-get", _APT_GET)
+    for name in ("snap", "dnf", "sudo"):
+        machine.stand_in(name)
+    machine.stand_in("docker", _DOCKER, path="/usr/bin")
+    machine.prepare(
+        "/etc/systemd/system/docker.service", "[Service]\nType=oneshot\nExecStart=/bin/true\nRemainAfterExit=yes\n"
+    )
+
+
+# Packages are there as soon as they were asked for.
+_APT_GET = r"""
+[[ $* == *" install "* ]] || exit 0
+for package in "${@:6}"; do
+  ! dpkg-query -W "${package%%=*}" >/dev/null 2>&1 || continue
+  printf 'Package: %s\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nMaintainer: t\nDescription: t\n\n' \
+    "${package%%=*}" >>/var/lib/dpkg/status
+done
+"""
+
+# A container answers on the port that it publishes, for as long as it runs.
+_DOCKER = r"""
+case $1 in
+  image) [[ -e /run/boot-test/pulled ]] ;;
+  pull) touch /run/boot-test/pulled ;;
+  info) echo '{"habana":{"path":"habana-container-runtime"}}' ;;
+  run)
+    while (($#)); do [[ $1 == -p ]] && publish=$2; shift; done
+    [[ ${publish:-} ]] || exit 0
+    IFS=: read -r address port _ <<<"$publish"
+    mkdir -p /run/boot-test/web/api && touch /run/boot-test/web/api/health
+    exec python3 -m http.server -b "$address" -d /run/boot-test/web "$port" ;;
+esac
+"""
+
+
+def accelerators(machine: Machine, profile: str, count: int | None = None) -> None:
+    """The accelerators of a profile, or so many of them."""
+    devices = range(ACCELERATORS[profile] if count is None else count)
+    if profile == "nvidia":
+        lines = "".join(f"GPU {number}: NVIDIA L4 (UUID: GPU-{number})\\n" for number in devices)
+        machine.stand_in("nvidia-smi", f"printf '{lines}'")
+        pytorch_image(machine)
+    elif profile == "gaudi":
+        lines = "".join(f"{number}, 10 %%, 1000 MiB, 40 C, 90 W\\n" for number in devices)
+        machine.stand_in("hl-smi", f"printf '{lines}'")
+    elif profile == "neuron":
+        # No device nodes in a folder that is made at each boot: files do, since they are only counted.
+        nodes = "".join(f"f /dev/neuron{number} 0644 root root\n" for number in devices)
+        machine.prepare("/etc/tmpfiles.d/neuron.conf", nodes)
+
+
+def pytorch_image(machine: Machine) -> None:
+    """As on AWS's PyTorch image: a virtual environment of the image's own, with PyTorch in it."""
+    machine.prepare("/opt/pytorch/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n")
+    machine.prepare_link("/opt/pytorch/bin/python", "/usr/bin/python3")
+    for name in ("torch", "torchvision"):
+        machine.prepare(
+            f"/opt/pytorch/lib/python3.13/site-packages/{name}/__init__.py", '__version__ = "of the image"\n'
+        )
+
+
+def connect(machine: Machine) -> None:
+    """A network in which AWS, the training repository and the package index answer."""
+    machine.prepare("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /srv/wheels\n")
+    machine.prepare(
+        "/etc/gitconfig",
+        f'[url "file:///srv/training.git"]\ninsteadOf = {TRAINING_REPOSITORY}\n[safe]\ndirectory = *\n',
+    )
+    # mount.efs DEVICE POINT -o OPTIONS
+    mode = "[[ ,$4, == *,ro,* ]] && mode=ro"
+    machine.stand_in("mount.efs", f'{mode}\nexec mount -t ext4 -o "${{mode:-rw}}" /dev/efs "$2"', path="/usr/sbin")
+    machine.stand_in("amazon-cloudwatch-agent-ctl", path="/opt/aws/amazon-cloudwatch-agent/bin")
+
+
+def cut_off(machine: Machine) -> None:
+    """No network: what stands for AWS fails as AWS's programs then do, and git and pip are left to the internet."""
+    machine.stand_in("mount.efs", 'echo "Failed to resolve the file system" >&2\nexit 1', path="/usr/sbin")
+    machine.stand_in(
+        "amazon-cloudwatch-agent-ctl",
+        'echo "Fail to fetch the config!" >&2\nexit 1',
+        path="/opt/aws/amazon-cloudwatch-agent/bin",
+    )
+    for path in ("/etc/gitconfig", "/etc/pip.conf"):
+        machine.prepare(path, "")
+
+
+def hurry(machine: Machine) -> None:
+    """Pauses between tries take no time, and what is given 30 s or more to answer gets 3."""
+    machine.stand_in("sleep", "exec /usr/bin/sleep 0.01")
+    machine.stand_in("timeout", '[[ $1 == -k ]] && shift 2\nshift\nexec /usr/bin/timeout -k 1 3 "$@"')

@@ -1,0 +1,190 @@
+"""The command `train`, on a worker that is ready, with the training program's options and checkpoints."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.boot import machines
+from tests.boot.conftest import short_folder
+from tests.boot.machine import Machine, wait_for
+from tests.boot.machines import VOLUME_ID
+from tests.boot.workshop import Ground, Workshop
+
+LOG = "/var/log/ml-infra/training.log"
+MODELS = "/efs/trained_model"
+
+
+@pytest.fixture(scope="module")
+def worker(ground: Ground, settled_worker: Machine) -> Iterator[Machine]:
+    made = Workshop(short_folder(), ground, settled_worker)
+    machine = made.settled()
+    machine.insert(made.disk(), "nvme1n1", VOLUME_ID)
+    # As a person's shell: sudo is there for whoever is not root.
+    machine.prepare("/usr/local/sbin/sudo", '#!/bin/bash\n[[ $1 != -- ]] || shift\nexec "$@"\n', 0o755)
+    status = machine.boot()
+    assert (status.state, status.failed) == ("ready", {})
+    yield machine
+    made.clean()
+
+
+def train(machine: Machine, arguments: str) -> tuple[int, str]:
+    """Exit status and what it said."""
+    ran = machine.run(f"train {arguments} </dev/null", check=False)
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def ended(machine: Machine) -> None:
+    machine.wait_for_unit("training.service")
+
+
+def programs(machine: Machine) -> list[dict[str, object]]:
+    """The options of every run of the program, as it got them."""
+    return [json.loads(line) for line in machine.read(LOG).splitlines() if line.startswith("{")]
+
+
+def test_refused_without_images(worker: Machine) -> None:
+    assert train(worker, "") == (1, "train: there are no files below /data/imgs/train_val: copy the images there\n")
+    worker.run("mkdir -p /data/imgs/train_val/london; echo jpg >/data/imgs/train_val/london/1.jpg; chown -R 1000 /data")
+
+
+def test_help_and_a_bad_name(worker: Machine) -> None:
+    status, said = train(worker, "--help")
+    assert status == 0
+    assert "train status | log | stop" in said
+    status, said = train(worker, "--name ../etc")
+    assert (status, said) == (1, "train: '../etc' is no name for a folder: use letters, digits, . _ and -\n")
+
+
+def test_it_outlives_the_session_that_started_it(worker: Machine) -> None:
+    """What started it is killed with all of its processes, as at a lost connection."""
+    worker.run("systemd-run -q --unit=session --collect -p Type=oneshot train --n_epoch 4", check=False)
+    worker.run("systemctl kill -s KILL session 2>/dev/null", check=False)
+    assert worker.run("systemctl show -P MainPID training").stdout != "0\n"
+    user = worker.run("ps -o user= -p $(systemctl show -P MainPID training)").stdout.strip()
+    assert user == "ubuntu"
+    status, said = train(worker, "")
+    assert (status, said) == (1, "train: a training runs already: train status, train log, train stop\n")
+    ended(worker)
+
+    (options,) = programs(worker)
+    assert options == {
+        "dataroot": "/data/imgs/train_val/",
+        "s_epoch": 0,
+        "n_epoch": 4,
+        "s3_bucket": "",
+        "checkpoint_params": {
+            "name": "msls-dcgan-128",
+            "root": f"{MODELS}/",
+            "log_frequency": 50,
+            "save_frequency": 1,
+        },
+    }
+    assert sorted(worker.run(f"ls {MODELS}/msls-dcgan-128").stdout.split()) == [f"checkpoint_{n}.pt" for n in range(4)]
+    assert worker.run(f"stat -c %U {MODELS}/msls-dcgan-128/checkpoint_3.pt {LOG}").stdout == "ubuntu\n" * 1 + "root\n"
+    assert "ended with exit status 0" in worker.read(LOG)
+
+
+def test_a_new_training_never_overwrites_checkpoints(worker: Machine) -> None:
+    before = worker.run(f"sha256sum {MODELS}/msls-dcgan-128/*").stdout
+    status, said = train(worker, "")
+    assert status == 1
+    assert "has checkpoints, which a new training would overwrite: train --resume, or train --name OTHER" in said
+    assert worker.run(f"sha256sum {MODELS}/msls-dcgan-128/*").stdout == before
+
+
+def test_resume_goes_on_from_the_last_whole_checkpoint(worker: Machine) -> None:
+    # The machine died while this one was being written.
+    worker.run(f"head -c 60 {MODELS}/msls-dcgan-128/checkpoint_3.pt >{MODELS}/msls-dcgan-128/checkpoint_10.pt")
+    status, said = train(worker, "--resume --n_epoch 6")
+    assert status == 0
+    assert f"{MODELS}/msls-dcgan-128/checkpoint_10.pt is not whole and is passed over" in said
+    assert "Going on from checkpoint 3." in said
+    ended(worker)
+
+    assert programs(worker)[-1]["s_epoch"] == 3
+    assert {"checkpoint_4.pt", "checkpoint_5.pt"} <= set(worker.run(f"ls {MODELS}/msls-dcgan-128").stdout.split())
+
+
+def test_resume_without_a_checkpoint(worker: Machine) -> None:
+    status, said = train(worker, "--resume --name other")
+    assert status == 1
+    assert f"{MODELS}/other has no whole checkpoint to go on from: start without --resume" in said
+
+
+def test_status_and_stop(worker: Machine) -> None:
+    assert train(worker, "--name long --n_epoch 1000")[0] == 0
+    status, said = train(worker, "status")
+    assert status == 0
+    assert "Active: active (running)" in said
+    wait_for("a checkpoint", lambda: worker.exists(f"{MODELS}/long/checkpoint_0.pt"))
+    assert train(worker, "stop")[0] == 0
+    ended(worker)
+    checkpoints = worker.run(f"ls {MODELS}/long").stdout.split()
+    assert "checkpoint_999.pt" not in checkpoints
+
+
+def test_a_program_that_fails_says_so(worker: Machine) -> None:
+    assert train(worker, "--name wrong --no_such_option")[0] == 0
+    ended(worker)
+    assert "unrecognized arguments: --no_such_option" in worker.read(LOG)
+    assert worker.run("systemctl is-failed training", check=False).stdout == "failed\n"
+    # And the next one starts.
+    assert train(worker, "--name right --n_epoch 1")[0] == 0
+    ended(worker)
+    assert worker.run(f"ls {MODELS}/right").stdout == "checkpoint_0.pt\n"
+
+
+def test_after_a_reboot_it_is_resumed_by_hand_and_not_by_itself(worker: Machine) -> None:
+    assert train(worker, "--name again --n_epoch 1000")[0] == 0
+    wait_for("two checkpoints", lambda: worker.exists(f"{MODELS}/again/checkpoint_1.pt"))
+    worker.kill()
+    status = worker.boot()
+    assert (status.state, status.failed) == ("ready", {})
+    assert worker.run("systemctl is-active training", check=False).stdout == "inactive\n"
+
+    runs = len(programs(worker))
+    assert train(worker, "--name again --resume --n_epoch 1000")[0] == 0
+    wait_for("the program", lambda: len(programs(worker)) > runs)
+    train(worker, "stop")
+    ended(worker)
+    assert int(str(programs(worker)[-1]["s_epoch"])) >= 1
+
+
+def test_without_the_shared_file_system_nothing_is_started(worker: Machine) -> None:
+    worker.run("umount /efs")
+    status, said = train(worker, "--name lost")
+    assert status == 1
+    assert "/efs is not mounted, so checkpoints would be lost" in said
+    worker.run("mount /efs")
+
+
+def test_results_go_to_the_bucket_of_the_settings(worker: Machine) -> None:
+    worker.run("aws s3api create-bucket --bucket results-of-training")
+    worker.run("sed -i 's#^OUTPUT_S3_URI=.*#OUTPUT_S3_URI=s3://results-of-training/run#' /etc/ml-infra/boot.env")
+    worker.run("cp -r /root/.aws /home/ubuntu/ && chown -R 1000 /home/ubuntu/.aws")
+    assert train(worker, "--name sent --n_epoch 2")[0] == 0
+    ended(worker)
+    listed = worker.run("aws s3 ls s3://results-of-training/run/sent/").stdout
+    assert [line.split()[-1] for line in listed.splitlines()] == ["checkpoint_0.pt", "checkpoint_1.pt"]
+
+
+def test_gaudi_runs_in_habanas_container(workshop: Workshop) -> None:
+    machine = workshop.settled(again=True)
+    machine.insert(workshop.disk(), "nvme1n1", VOLUME_ID)
+    machines.accelerators(machine, "gaudi")
+    machine.prepare("/usr/local/sbin/sudo", '#!/bin/bash\n[[ $1 != -- ]] || shift\nexec "$@"\n', 0o755)
+    machine.stand_in("docker", "[[ $1 != info ]] || echo habana", path="/usr/bin")
+    status = machine.first_boot(workshop.worker("gaudi"))
+    assert (status.state, status.failed) == ("ready", {})
+    machine.run("mkdir -p /data/imgs/train_val && echo jpg >/data/imgs/train_val/1.jpg")
+
+    assert train(machine, "--n_epoch 3")[0] == 0
+    ended(machine)
+
+    (run,) = [call for call in machine.calls("docker") if call[0] == "run"]
+    image = "vault.habana.ai/gaudi-docker/1.21.3/ubuntu22.04/habanalabs/pytorch-installer-2.6.0:1.21.3-57"
+    program = run[run.index(image) + 1 :]
+    assert program[:3] == ["python3", "-m", "msls.run_dcgan"]
+    assert program[-2:] == ["--n_epoch", "3"]
+    assert {"--runtime=habana", "HABANA_VISIBLE_DEVICES=all", "/efs:/efs", "/data:/data:ro"} <= set(run)

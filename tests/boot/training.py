@@ -1,0 +1,114 @@
+"""What machines have below /srv in place of the internet: the training repository, and packages for pip."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+# The program as far as `train` and the set-up know it: its options, its checkpoints (zip files) and its imports.
+_PROGRAM = """
+import argparse
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import boto3
+import packaging
+import tensorboard
+import torch
+import torchvision
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--dataroot", default="nowhere")
+parser.add_argument("--s_epoch", type=int, default=0)
+parser.add_argument("--n_epoch", type=int, default=4)
+parser.add_argument("--s3_bucket", default="a-bucket-of-the-author")
+parser.add_argument("--checkpoint_params", type=json.loads, default={})
+options = parser.parse_args()
+print(json.dumps(vars(options)), flush=True)
+folder = Path(options.checkpoint_params["root"], options.checkpoint_params["name"])
+folder.mkdir(parents=True, exist_ok=True)
+for epoch in range(options.s_epoch + 1 if options.s_epoch else 0, options.n_epoch):
+    time.sleep(0.2)
+    with zipfile.ZipFile(folder / f"checkpoint_{epoch}.pt", "w") as checkpoint:
+        checkpoint.writestr("data", f"epoch {epoch}")
+    print("epoch", epoch, flush=True)
+"""
+
+# Two commits, so that the pinned one is not the latest.
+_COMMITS = """
+set -e
+export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_DATE='1700000000 +0000' GIT_COMMITTER_DATE='1700000000 +0000'
+git() { command git -c user.name=t -c user.email=t@example.com -c safe.directory='*' "$@"; }
+cd "$1/work"
+git init -q -b main
+git add .
+git commit -q -m pinned
+git rev-parse HEAD >"$1/training.revision"
+echo 'raise SystemExit("this is not the pinned revision")' >model/msls/run_dcgan.py
+git commit -q -a -m later
+git clone -q --bare . "$1/training.git"
+git -C "$1/training.git" config uploadpack.allowAnySHA1InWant true
+"""
+
+_TENSORBOARD = """
+__version__ = "2.20.0"
+
+
+def main():
+    import argparse
+    import http.server
+
+    import pkg_resources
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--version", action="version", version=__version__)
+    for option in ("logdir", "host", "port"):
+        parser.add_argument(f"--{option}", required=True)
+    options = parser.parse_args()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f"TensorBoard of {options.logdir}".encode())
+
+    http.server.ThreadingHTTPServer((options.host, int(options.port)), Handler).serve_forever()
+"""
+
+
+def repository(folder: Path) -> None:
+    """folder/training.git, and the revision that machines are to have in folder/training.revision."""
+    package = folder / "work" / "model" / "msls"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "run_dcgan.py").write_text(_PROGRAM, encoding="utf-8")
+    subprocess.run(["bash", "-c", _COMMITS, "bash", folder], check=True, stdin=subprocess.DEVNULL)
+
+
+def wheels(folder: Path) -> None:
+    """Packages of the names and versions that the boot scripts ask for, into folder/wheels."""
+    (folder / "wheels").mkdir()
+    for accelerator in ("cpu", "cu124"):
+        _wheel(folder / "wheels", "torch", f"2.6.0+{accelerator}")
+        _wheel(folder / "wheels", "torchvision", f"0.21.0+{accelerator}")
+    _wheel(folder / "wheels", "tensorboard", "2.20.0", _TENSORBOARD, script="tensorboard:main")
+    _wheel(folder / "wheels", "setuptools", "80.9.0", module="pkg_resources")
+    _wheel(folder / "wheels", "packaging", "25.0")
+    _wheel(folder / "wheels", "boto3", "1.43.123")
+
+
+def _wheel(folder: Path, name: str, version: str, code: str = "", *, module: str = "", script: str = "") -> None:
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{module or name}/__init__.py": code or f'__version__ = "{version}"\n',
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if script:
+        files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {script}\n"
+    record = f"{info}/RECORD"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+        wheel.writestr(record, "".join(f"{path},,\n" for path in [*files, record]))
