@@ -1,0 +1,91 @@
+"""The program `ops`: one short command for everything a person does between deploys."""
+
+import os
+import sys
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from modules_equiv.settings import SettingsError
+from ops.commands import account, cost, doctor, remote, status
+from ops.commands.base import OpsError, explained, progress_console, show_json
+from ops.embedded_aws.control import EmbeddedAwsError
+from ops.terraform import TerraformError
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ops",
+    help="Everything between deploys: what it costs, whether it runs, and how to get in.",
+    epilog="`ops COMMAND --help` says more. A new account: `ops init`, `ops bootstrap`, `ops doctor`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for module in (account, doctor, cost, status, remote):
+    module.register(app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0 well, 1 not, 2 a wrong command line, 130 interrupted.
+
+    A reader that goes away (`ops doctor | head -1`) ends it with 1 and without a word.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _run(given)
+        # What waits in the buffer would otherwise meet the closed pipe at exit, with a message nobody asked for.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _run(given: list[str]) -> int:
+    try:
+        result = app(given, prog_name="ops", standalone_mode=False)
+    # typer carries a click of its own, whose exceptions are not those of the package click.
+    except typer.TyperException as error:
+        return _wrong(error, given)
+    except typer.Abort:  # the end of the input where an answer was expected
+        return _said("interrupted", given, _INTERRUPTED)
+    except KeyboardInterrupt:
+        return _said("interrupted", given, _INTERRUPTED)
+    except OpsError as error:
+        return _said(str(error), given, error.status)
+    except (SettingsError, TerraformError, EmbeddedAwsError) as error:
+        return _said(str(error), given, 1)
+    except (BotoCoreError, ClientError) as error:
+        return _said(explained(error), given, 1)
+    if result == _INTERRUPTED:  # how typer reports Ctrl-C
+        return _said("interrupted", given, _INTERRUPTED)
+    return result if isinstance(result, int) else 0
+
+
+def _wrong(error: typer.TyperException, given: list[str]) -> int:
+    """A command line that cannot be understood. Without any command there is nothing to add to the help."""
+    message = error.format_message()
+    if not message:
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    # An option without its value is noticed before there is a context.
+    command = (
+        context.command_path
+        if context
+        else " ".join(["ops", *(word for word in given[:1] if not word.startswith("-"))])
+    )
+    return _said(
+        f"{message.rstrip('.')}{'' if message.endswith('?') else '.'} See: {command} --help", given, error.exit_code
+    )
+
+
+def _said(message: str, given: list[str], status: int) -> int:
+    ours = given[: given.index("--")] if "--" in given else given
+    if "--json" in ours:
+        show_json({"error": message})
+    console = progress_console()
+    # Broken between words on a terminal; elsewhere one line.
+    console.print(f"ops: {message}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    return status

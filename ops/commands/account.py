@@ -1,0 +1,116 @@
+"""`ops` init and bootstrap: the settings and the state bucket, once for an account."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ops.commands.base import Json, Session, show
+from ops.first_settings import ADDRESSES, BUCKET, KEY_PAIR, NAME, REGION, Answered, Interview
+from ops.progress import progress
+from ops.settings_file import SettingsFile, settings_path
+from ops.state_bucket import StateBucket, Step
+
+Region = Annotated[str | None, typer.Option(help="AWS region of everything, e.g. us-east-1.")]
+Name = Annotated[str | None, typer.Option(help="Begins the AWS name of everything, e.g. ml-core.")]
+KeyPair = Annotated[str | None, typer.Option(help="EC2 key pair of the region, for every machine.")]
+Address = Annotated[
+    list[str] | None,
+    typer.Option(help="Who may reach the jump host: an IPv4 address or block; repeat it for more.", metavar="CIDR"),
+]
+Bucket = Annotated[str | None, typer.Option(help="S3 bucket for Terraform's state.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what is proposed, keep what is set.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace values that are set already, without asking.")]
+Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if anything would be changed.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(init)
+    app.command()(bootstrap)
+
+
+def init(
+    region: Region = None,
+    name: Name = None,
+    key_pair: KeyPair = None,
+    address: Address = None,
+    bucket: Bucket = None,
+    yes: Yes = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Writes the settings that a deployment needs: asks for each, or takes them as flags.
+
+    It finds your public address, proposes a name for the state bucket, and changes nothing else in settings.toml.
+
+    Example: `ops init --region eu-west-1 --key-pair my-key --yes`
+    """
+    flags = {REGION: region, NAME: name, KEY_PAIR: key_pair, BUCKET: bucket}
+    given = {key: [value] for key, value in flags.items() if value is not None}
+    if address:
+        given[ADDRESSES] = address
+    before = SettingsFile.read(settings_path())
+    interview = Interview(file=before, given=given, take_proposals=yes, replace=force)
+    after = interview.run()
+    changed = after.text != before.text
+    if changed:
+        after.save()
+    document = {
+        "file": str(before.path),
+        "changed": changed,
+        "settings": {answer.name: answer.value for answer in interview.answers},
+        "outcomes": {answer.name: answer.outcome for answer in interview.answers},
+        "remarks": interview.remarks,
+    }
+    show(_written(before.path, interview.answers, interview.remarks, changed), document, as_json=as_json)
+
+
+def _written(path: Path, answers: list[Answered], remarks: list[str], changed: bool) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for answer in answers:
+        value = ", ".join(answer.value) if isinstance(answer.value, list) else answer.value
+        style = "dim" if answer.outcome == "kept" else "green"
+        table.add_row(Text(answer.outcome, style=style), answer.name, Text(value))
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    title = Text(f"{shown}: {'written' if changed else 'nothing to change'}", style="bold")
+    notes = [Text(f"Note: {remark}", style="yellow") for remark in remarks]
+    return Group(title, table, *notes, Text("Next: ops bootstrap (the state bucket), then ops doctor"))
+
+
+def bootstrap(check: Check = False, as_json: Json = False) -> None:
+    """Makes the state bucket, or makes it right: versions, encryption, no public access, TLS only.
+
+    Run it as often as you like: it changes only what differs, keeps what others put on the bucket, and never deletes.
+
+    Example: `ops bootstrap --check` says what would be changed.
+    """
+    session = Session.open()
+    bucket = StateBucket(session)
+    steps: list[Step] = []
+    with progress(f"{bucket.name} …") as say:
+        for step in bucket.make_right(check=check):
+            steps.append(step)
+            say(f"{bucket.name}: {step.name} {step.outcome} …")
+    ready = not any(step.outcome.startswith("would") for step in steps)
+    document: dict[str, Any] = {
+        "bucket": bucket.name,
+        "region": bucket.region,
+        "right": ready,
+        "steps": [{"name": step.name, "outcome": step.outcome, "what": step.what} for step in steps],
+    }
+    show(_steps(steps, ready), document, as_json=as_json)
+    if not ready:
+        raise typer.Exit(1)
+
+
+def _steps(steps: list[Step], ready: bool) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for step in steps:
+        style = "dim" if step.outcome == "was right" else "yellow" if step.outcome.startswith("would") else "green"
+        table.add_row(Text(step.outcome, style=style), step.name, Text(step.what))
+    last = "The state bucket is ready." if ready else "Nothing was changed. ops bootstrap does it."
+    return Group(table, Text(last, style="bold"))

@@ -1,0 +1,56 @@
+"""`ops` cost."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modules_equiv.settings import DEFAULT_PATH, PATH_VARIABLE
+from ops.commands.base import Json, OpsError, show
+from ops.cost import compare, from_folder, from_settings
+from ops.cost_view import bill, bill_document, comparison, comparison_document
+from ops.progress import progress
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(cost)
+
+
+def cost(
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="These settings instead of settings.toml.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="FILE", help="Other settings: shows the items that differ, and by how much."),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Stacks that are synthesized already: a cdktf.out."),
+    ] = None,
+    efs_gb: Annotated[
+        int | None, typer.Option("--efs-gb", min=0, metavar="N", help="Price the file system with N GB stored on it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Shows what each stack costs an hour, a day and a month, by item, before it is deployed.
+
+    Nothing is deployed and AWS is not asked. What is charged by use, or has no price in the table, is shown as unknown
+    and is in no total. Environment variables (ML_INFRA_…) override every settings file.
+
+    Example: `ops cost --settings settings.toml --compare larger.toml`
+    """
+    if settings and folder:
+        raise OpsError("--settings and --from name two sources of the same stacks: give one of them", status=2)
+    with progress("Synthesizing the stacks …"):
+        first = from_folder(folder, efs_gb=efs_gb) if folder else from_settings(settings, efs_gb=efs_gb)
+        second = from_settings(against, efs_gb=efs_gb) if against else None
+    if second is None:
+        show(bill(first), bill_document(first), as_json=as_json)
+        return
+    names = (str(folder or settings or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH.name), str(against))
+    changes = compare(first, second)
+    document = comparison_document(names, (first, second), changes)
+    show(comparison(names, (first, second), changes), document, as_json=as_json)

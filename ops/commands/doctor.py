@@ -1,0 +1,116 @@
+"""`ops` doctor: everything that would make a deploy fail, before it is tried."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from modules_equiv.settings import DeploymentConfig, SettingsError
+from ops.commands.base import STACKS, Json, Session, require_stack, show
+from ops.doctor import account, key_pair, machines, permissions, quotas, state, tools
+from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown
+from ops.progress import progress
+from ops.settings_file import settings_path
+
+Stacks = Annotated[list[str] | None, typer.Argument(help="Only what these stacks need.", metavar="[STACK]...")]
+Key = Annotated[Path | None, typer.Option(help="The key pair's private key, where ssh would not find it by itself.")]
+
+_STYLES: Final = {"ok": "green", "problem": "bold red", "unknown": "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(doctor)
+
+
+def doctor(stacks: Stacks = None, key: Key = None, as_json: Json = False) -> None:
+    """Looks for everything that would make a deploy fail, before it is tried.
+
+    Each line is ok, a problem with its fix, or unknown with the reason. Exit status 1 when there is a problem.
+
+    Example: `ops doctor train-model`
+    """
+    chosen = _chosen(stacks or [])
+    findings: list[Finding] = []
+    with progress("Looking …") as say:
+        for subject, found in _examine(chosen, key):
+            findings.extend(found)
+            say(f"Looking … {subject} done")
+    counts = {name: sum(finding.state == name for finding in findings) for name in _STYLES}
+    document: dict[str, Any] = {
+        "stacks": chosen,
+        "summary": counts,
+        "findings": [
+            {"subject": each.subject, "state": each.state, "detail": each.detail, "fix": each.fix} for each in findings
+        ],
+    }
+    show(_report(findings, counts), document, as_json=as_json)
+    if counts["problem"]:
+        raise typer.Exit(1)
+
+
+def _chosen(stacks: Sequence[str]) -> list[str]:
+    for stack in stacks:
+        require_stack(stack)
+    return [stack for stack in STACKS if stack in stacks or not stacks]
+
+
+def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Sequence[Finding]]]:
+    """The findings, check by check. Refused settings are a finding; without them only this machine is looked at."""
+    try:
+        session = Session.open()
+    except SettingsError as error:
+        yield (
+            "settings",
+            [problem("settings", _in_short(error), f"correct {settings_path()}; ops init writes what is required")],
+        )
+        region = os.environ.get("AWS_REGION") or DeploymentConfig.model_fields["region"].default
+        yield "credentials", account.caller(None, region).findings
+        for subject, look in tools.LOOKS.items():
+            yield subject, list(look())
+        yield "the rest", [unknown("the rest", "the settings are refused, so it is not known what to look for")]
+        return
+    yield "settings", [ok("settings", f"{session.name} in {session.settings.deployment.region}")]
+    for subject, look in tools.LOOKS.items():
+        yield subject, list(look())
+    patient = Patient(session, stacks, key.expanduser() if key else None)
+    who = account.caller(session)
+    yield "credentials", who.findings
+    checks = (*state.CHECKS, *key_pair.CHECKS, *machines.CHECKS, *quotas.CHECKS)
+    if who.arn is None or who.account is None:
+        names = ", ".join(check.subject for check in checks)
+        yield "the rest", [unknown("the rest", f"not asked, since the credentials do not work: {names}, permissions")]
+        return
+    arn, number = who.arn, who.account
+    yield from run((*checks, Check("permissions", lambda each: permissions.permissions(each, arn, number))), patient)
+
+
+def _in_short(error: SettingsError) -> str:
+    parts = [f"{each.key or each.source}: {each.reason} {each.way_out}" for each in error.problems]
+    return " ".join(parts)
+
+
+def _report(findings: Sequence[Finding], counts: dict[str, int]) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=18)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        text = Text(finding.detail)
+        if finding.fix:
+            text.append("\n→ ", style="bold")
+            text.append(finding.fix, style="bold")
+        table.add_row(Text(finding.state, style=_STYLES[finding.state]), finding.subject, text)
+    summary = ", ".join(
+        [
+            f"{counts['ok']} ok",
+            f"{counts['problem']} problem{'' if counts['problem'] == 1 else 's'}",
+            f"{counts['unknown']} unknown",
+        ]
+    )
+    return Group(table, Text(""), Text(summary, style="bold"))

@@ -1,0 +1,263 @@
+"""`ops` ssh, ssh-config, tunnel, push and pull."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ops import children, forward, hosts, ssh, ssh_include
+from ops.commands import remote_copy
+from ops.commands.base import Json, OpsError, Session, Timeout, seconds_in, show_json
+from ops.forward import SERVICES, Route, Service, Tunnel
+from ops.hosts import MACHINES, Machine
+from ops.login import Key, ViaOption, login, may_ask, open_session, say
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("ssh")(ssh_command)
+    app.command("ssh-config")(ssh_config)
+    app.command()(tunnel)
+    remote_copy.register(app)
+
+
+def ssh_command(
+    machine: Annotated[str, typer.Argument(metavar="jump|worker|metrics", help="Where to log in, as the user ubuntu.")],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- COMMAND...]", help="Run this there instead of a shell.", show_default=False),
+    ] = None,
+    via: ViaOption = "jump",
+    key: Key = None,
+    as_json: Json = False,
+) -> int:
+    """Logs in to a machine, or runs one command there and ends with its exit status.
+
+    As with ssh itself, the machine's shell reads the command. With --json: its status, stdout and stderr.
+
+    Example: `ops ssh worker`, or `ops ssh worker -- 'du -sh /data/*'`
+    """
+    where = hosts.machine_named(machine)
+    if as_json and not command:
+        raise OpsError("--json wants a command: ops ssh worker --json -- nvidia-smi -L", status=2)
+    session = open_session()
+    found = login(session, where, via=via, key=key)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
+    # Without a command ssh itself asks for a terminal where it has one.
+    line = [
+        *found.ssh,
+        *(["-t"] if terminal and command else []),
+        found.host.alias,
+        *(["--", *command] if command else []),
+    ]
+    if as_json:
+        ran = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        document = {"machine": machine, "status": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr}
+        show_json(document)
+        return ran.returncode
+    return _become(line)
+
+
+def _become(line: list[str]) -> NoReturn:
+    """ssh in the place of this program: signals, terminal and exit status are its own, however long it takes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execvp(line[0], line)
+
+
+def ssh_config(
+    write: Annotated[
+        bool, typer.Option("--write", help="Put it into ~/.ssh/ml-infra/DEPLOYMENT/config and include that.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --write: do not ask.")] = False,
+    via: ViaOption = "jump",
+    key: Key = None,
+    as_json: Json = False,
+) -> int:
+    """Prints the configuration with which plain ssh, scp, rsync and VS Code reach the machines.
+
+    With --write: `ssh ml-core-worker`, `scp FILE ml-core-worker:/data/`, and in VS Code the host ml-core-worker. Run it
+    again when a machine was made anew, or the jump host was stopped meanwhile: its address is another then.
+
+    Example: `ops ssh-config --write`
+    """
+    session = open_session()
+    how = ssh.access(session, via=via, key=key)
+    found, missing = hosts.deployed(session)
+    if not found:
+        raise OpsError(f"no machine is deployed: {'; '.join(missing.values())}")
+    text = ssh.fragment(session, found, missing, how)
+    file = how.folder / "config"
+    if write:
+        _write(text, session, yes=yes, as_json=as_json)
+    if as_json:
+        document = {
+            "deployment": session.name,
+            "hosts": [_described(host) for host in found if via == "jump" or host.machine.ssm],
+            "left_out": missing,
+            "config": text,
+            "written": str(file) if write else None,
+        }
+        show_json(document)
+    elif not write:
+        print(text, end="")
+    else:
+        for host in found:
+            if via == "jump" or host.machine.ssm:
+                print(f"ssh {host.alias}")
+    return 0
+
+
+def _described(host: hosts.Host) -> dict[str, Any]:
+    return {
+        "alias": host.alias,
+        "machine": host.machine.name,
+        "instance": host.instance_id,
+        "address": host.address,
+        "state": host.state,
+        "moved_from": host.moved_from,
+    }
+
+
+def _write(text: str, session: Session, *, yes: bool, as_json: bool) -> None:
+    file = ssh.folder(session.name) / "config"
+    own = ssh_include.config_file()
+    changes = [f"{'write anew' if file.exists() else 'make'} {file}"]
+    if not ssh_include.is_included():
+        changes.append(f"put this line at the top of {own}: {ssh_include.include_line()}")
+    if not yes:
+        if as_json or not may_ask():
+            raise OpsError(f"this would {'; and '.join(changes)}. Nothing was changed: say --yes to do it")
+        print("This will", *(f"  {change}" for change in changes), sep="\n", file=sys.stderr)
+        if not typer.confirm("Go on?", err=True):
+            raise OpsError("nothing was changed")
+    ssh.write(file, text)
+    ssh_include.include()
+    say(f"written: {file}")
+
+
+def tunnel(
+    what: Annotated[str, typer.Argument(metavar="grafana|tensorboard|jupyter|PORT", help="What to bring here.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="worker|metrics|jump",
+            help="The machine. Default: metrics for grafana and tensorboard, else worker.",
+            show_default=False,
+        ),
+    ] = None,
+    local_port: Annotated[
+        int | None,
+        typer.Option(
+            "--local-port",
+            min=1,
+            max=65535,
+            metavar="N",
+            help="Default: the same, or the next free.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Timeout = "5m",
+    via: ViaOption = "jump",
+    key: Key = None,
+    as_json: Json = False,
+) -> int:
+    """Brings a service to localhost: waits until it answers, prints its URL, reconnects when the line breaks.
+
+    Ctrl-C ends it.
+
+    Example: `ops tunnel grafana`, or `ops tunnel 8080` for a port of the worker
+    """
+    service = _service(what)
+    patience = seconds_in(timeout)
+    machine = hosts.machine_named(to or service.machine)
+    session = open_session()
+    ready: list[int] = []
+
+    def when_ready(port: int) -> None:
+        ready.append(port)
+        _show_ready(session, service, port, as_json=as_json)
+
+    wanted = local_port or service.port
+    route = _Route(session, service, machine, via=via, key=key)
+    route()  # what is not deployed or not running is said before a port is looked for
+    port = forward.free_port(wanted)
+    if port != wanted:
+        say(f"port {wanted} of localhost cannot be had: taking {port}")
+    try:
+        with children.ended_by_signals():
+            Tunnel(service, port=port, route=route, say=say, ready=when_ready, patience=patience).serve()
+    except KeyboardInterrupt:
+        if not ready:
+            raise
+        say("the tunnel is closed")
+    except OpsError as error:
+        if not (ready and as_json):
+            raise
+        say(str(error))  # the one document on stdout is out already
+        return error.status
+    return 0
+
+
+def _service(what: str) -> Service:
+    if what in SERVICES:
+        return SERVICES[what]
+    if not what.isdecimal() or not 1 <= int(what) <= 65535:
+        raise OpsError(f"{what!r} is no service and no port: {', '.join(SERVICES)}, or 1 to 65535", status=2)
+    return Service(title=f"port {int(what)}", port=int(what), machine="worker")
+
+
+class _Route:
+    """Where the tunnel goes at this moment; where it went last when AWS cannot be asked."""
+
+    def __init__(self, session: Session, service: Service, machine: Machine, *, via: ssh.Via, key: Path | None) -> None:
+        self._ask: Callable[[], Route] = lambda: _route(session, service, machine, via=via, key=key)
+        self._last: Route | None = None
+
+    def __call__(self) -> Route:
+        try:
+            self._last = self._ask()
+        except (BotoCoreError, ClientError):
+            # The network is down, or the login has expired while the tunnel stood: ssh may work all the same.
+            if self._last is None:
+                raise
+        return self._last
+
+
+def _route(session: Session, service: Service, machine: Machine, *, via: ssh.Via, key: Path | None) -> Route:
+    if machine.name != "metrics":
+        found = login(session, machine, via=via, key=key)
+        # Jupyter and most programs that a person starts listen on the machine's localhost alone.
+        return Route(ssh=found.ssh, alias=found.host.alias, destination=f"localhost:{service.port}")
+    # Grafana listens on the private address alone, so the tunnel ends there, and any machine of the network will do to
+    # come from: Session Manager knows the worker only.
+    metrics = hosts.find_running(session, machine)
+    found = login(session, MACHINES["worker" if via == "ssm" else "jump"], via=via, key=key)
+    return Route(ssh=found.ssh, alias=found.host.alias, destination=f"{metrics.address}:{service.port}")
+
+
+def _show_ready(session: Session, service: Service, port: int, *, as_json: bool) -> None:
+    url = f"http://localhost:{port}" if service.path else None
+    password = None
+    if service is SERVICES["grafana"]:
+        password = (
+            f"aws ssm get-parameter --region {session.settings.deployment.region} "
+            f"--name /{session.name}/stats-monitor/grafana-admin-password "
+            "--with-decryption --query Parameter.Value --output text"
+        )
+    if as_json:
+        document = {"service": service.title, "local_port": port, "url": url, "password_command": password}
+        show_json(document)
+        return
+    lines = [f"{service.title}: {url or f'localhost:{port}'}"]
+    if password:
+        lines += ["user admin; this prints the password:", f"  {password}"]
+    if service.remark:
+        lines.append(service.remark)
+    print(*lines, "Ctrl-C closes the tunnel.", sep="\n", flush=True)

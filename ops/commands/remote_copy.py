@@ -1,0 +1,202 @@
+"""`ops` push and pull."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+
+from ops import children, transfer
+from ops.commands.base import Json, OpsError, progress_console, show_json
+from ops.hosts import MACHINES
+from ops.login import Key, ViaOption, login, open_session, say
+from ops.transfer import Copy, Progress, Summary
+
+DATA: Final = "/data/imgs/"
+MODELS: Final = "/efs/trained_model"
+
+_EVERY: Final = 10.0  # seconds between two lines of progress where there is no terminal
+_SHOWN: Final = 20  # names of a dry run
+
+Tries = Annotated[int, typer.Option("--tries", min=1, metavar="N", help="Give up when the connection broke N times.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only list what would be copied.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(push)
+    app.command()(pull)
+
+
+def push(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the training data.")],
+    to: Annotated[str, typer.Option("--to", metavar="PATH", help="The folder on the worker.")] = DATA,
+    dry_run: DryRun = False,
+    tries: Tries = 10,
+    via: ViaOption = "jump",
+    key: Key = None,
+    as_json: Json = False,
+) -> int:
+    """Copies training data to the worker, and goes on where it was interrupted.
+
+    What is inside DIR comes to lie inside PATH, whether or not DIR ends with a slash. Only what is new or changed is
+    sent, links as links; nothing is ever deleted on the worker.
+
+    Example: `ops push imgs` makes imgs/a.jpg /data/imgs/a.jpg.
+    """
+    folder = PurePosixPath(to)
+    if not folder.is_absolute() or "\n" in to:
+        raise OpsError(f"--to {to} is not a whole path: begin it with a slash, like {DATA}", status=2)
+    transfer.require_content(source)
+    transfer.require_rsync()
+    session = open_session()
+
+    def copy() -> Copy:
+        found = login(session, MACHINES["worker"], via=via, key=key)
+        return Copy(
+            ssh=found.ssh,
+            source=f"{source.absolute()}/",
+            target=f"{found.host.alias}:{folder}/",
+            make=str(folder),
+            dry_run=dry_run,
+        )
+
+    summary = _run(copy, tries=tries)
+    _show(summary, str(source), f"worker:{folder}/", dry_run=dry_run, as_json=as_json)
+    return 0
+
+
+def pull(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help=f"A folder or file in {MODELS}. Default: all of it.", show_default=False),
+    ] = None,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder here.")] = Path("trained_model"),
+    dry_run: DryRun = False,
+    tries: Tries = 10,
+    via: ViaOption = "jump",
+    key: Key = None,
+    as_json: Json = False,
+) -> int:
+    """Copies checkpoints from the worker's /efs/trained_model here, and goes on where it was interrupted.
+
+    Only what is new or changed is fetched; nothing is ever deleted here.
+
+    Example: `ops pull msls-dcgan-128` makes trained_model/msls-dcgan-128.
+    """
+    below = _below(name)
+    transfer.require_rsync()
+    session = open_session()
+    if to.exists() and not to.is_dir():
+        raise OpsError(f"{to} is not a folder: name another with --to")
+
+    def copy() -> Copy:
+        found = login(session, MACHINES["worker"], via=via, key=key)
+        if not dry_run:
+            _make(to)
+        return Copy(
+            ssh=found.ssh,
+            # What follows /./ is the path that is made here.
+            source=f"{found.host.alias}:{MODELS}/./{below}",
+            target=f"{to.absolute()}/",
+            relative=True,
+            dry_run=dry_run,
+        )
+
+    summary = _run(copy, tries=tries)
+    _show(summary, f"worker:{MODELS}/{below}", str(to), dry_run=dry_run, as_json=as_json)
+    return 0
+
+
+def _below(name: str | None) -> str:
+    if name is None:
+        return ""
+    path = PurePosixPath(name.removeprefix(f"{MODELS}/"))
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\n" in name:
+        raise OpsError(f"{name!r} is no name in {MODELS}: ops ssh worker -- ls {MODELS} lists them", status=2)
+    return str(path)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OpsError(f"{folder} cannot be made: {error.strerror}") from None
+
+
+def _run(copy: Callable[[], Copy], *, tries: int) -> Summary:
+    try:
+        with children.ended_by_signals(), _Shown() as shown:
+            return transfer.run(copy, tries=tries, say=shown.say, show=shown.show)
+    except KeyboardInterrupt:
+        say("what has arrived stays; the same command goes on from there")
+        raise
+
+
+class _Shown(AbstractContextManager["_Shown"]):
+    """Progress on stderr: a line that changes on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._console: Console = progress_console()
+        self._status = self._console.status("looking what there is to copy")
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "_Shown":
+        if self._console.is_terminal:
+            self._status.start()
+        else:
+            say("looking what there is to copy")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def say(self, text: str) -> None:
+        """A remark above the line that changes."""
+        self._status.update("waiting")
+        say(text, self._console)
+
+    def show(self, progress: Progress) -> None:
+        text = f"{decimal(progress.bytes)}  {progress.percent} %  {progress.rate}  {progress.time}"
+        if self._console.is_terminal:
+            self._status.update(text)
+        elif time.monotonic() - self._last >= _EVERY:
+            self._last = time.monotonic()
+            say(text)
+
+
+def _show(summary: Summary, source: str, target: str, *, dry_run: bool, as_json: bool) -> None:
+    if summary.vanished:
+        say("some files went away while they were copied, and are left out")
+    if as_json:
+        document = {
+            "from": source,
+            "to": target,
+            "dry_run": dry_run,
+            "files": summary.files,
+            "bytes": summary.bytes,
+            "copied_files": summary.sent_files,
+            "copied_bytes": summary.sent_bytes,
+            "reused_bytes": summary.reused_bytes,
+            "tries": summary.tries,
+        }
+        if dry_run:
+            document["would_copy"] = summary.listed
+        show_json(document)
+        return
+    if dry_run:
+        for name in summary.listed[:_SHOWN]:
+            print(name)
+        if len(summary.listed) > _SHOWN:
+            print(f"… and {len(summary.listed) - _SHOWN} more")
+    verb = "would copy" if dry_run else "copied"
+    files = "1 file" if summary.sent_files == 1 else f"{summary.sent_files} files"
+    reused = f", {decimal(summary.reused_bytes)} of it there already" if summary.reused_bytes else ""
+    print(f"{source} -> {target}: {verb} {files} ({decimal(summary.sent_bytes)}{reused}) of {summary.files}")

@@ -1,0 +1,268 @@
+"""`ops` status, wait, start, stop, logs and unlock."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ops import boot_report, boot_wait, locks, machines, power, when
+from ops.commands.base import (
+    STACKS,
+    Json,
+    OpsError,
+    Session,
+    Timeout,
+    console,
+    progress_console,
+    require_stack,
+    seconds_in,
+    show,
+    show_json,
+)
+from ops.machines import Name
+from ops.power import Switched
+from ops.progress import progress
+from ops.status import document, lock_document, machine_document, overview, report_document
+from ops.status_view import is_young, lock_view, stages_view, status_view
+from ops.training_log import MOST_LINES, Line, NoLogYetError, TrainingLog
+from ops.waiting import watched
+
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as AWS has accepted it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (status, wait, start, stop, logs, unlock):
+        app.command()(command)
+
+
+def status(as_json: Json = False) -> None:
+    """Shows what is deployed and running, how each machine's boot went, what it has cost so far, and held locks.
+
+    Example: `ops status --json | jq .machines`
+    """
+    session = Session.open()
+    with progress("Asking AWS …"):
+        seen = overview(session)
+    show(status_view(session, seen), document(session, seen), as_json=as_json)
+
+
+def wait(
+    machine: Annotated[Name, typer.Argument(help="Which machine.")],
+    timeout: Timeout = "30m",
+    as_json: Json = False,
+) -> int:
+    """Waits until a machine's boot is over, and shows its stages as they end.
+
+    Ends with 0 when the machine is ready; with 1, and the last log lines of what failed, when the boot failed, the time
+    is over, or the machine does not run.
+
+    Example: `cdktf deploy train-model && ops wait worker && ops ssh worker`
+    """
+    seconds = seconds_in(timeout)
+    session = Session.open()
+    with watched(progress_console(), f"{machine}: asking AWS") as shown:
+        ended = boot_wait.wait(session, machine, seconds, shown)
+    result = {
+        "machine": machine_document(ended.machine),
+        "ready": ended.problem is None,
+        "problem": ended.problem,
+        "way_out": ended.way_out or None,
+        "boot": report_document(ended.report, ended.machine),
+    }
+    if ended.problem is None:
+        total = when.span_of(sum(stage.milliseconds for stage in ended.report.stages) / 1000) if ended.report else ""
+        show(
+            Text.assemble((f"{machine} is ready", "green"), f" ({ended.machine.id}; its boot took {total})"),
+            result,
+            as_json=as_json,
+        )
+        return 0
+    lines: list[RenderableType] = [Text(ended.problem, style="red")]
+    if ended.failed:
+        lines.append(stages_view(ended.failed))
+    show(Group(*lines, Text(ended.way_out)), result, as_json=as_json)
+    return 1
+
+
+def start(
+    machine: Annotated[Switched, typer.Argument(help="Which machine.")],
+    no_wait: NoWait = False,
+    timeout: Timeout = "30m",
+    as_json: Json = False,
+) -> None:
+    """Starts the worker or the notebook again, and waits until it runs. One that runs is left alone.
+
+    Example: `ops start worker && ops wait worker`
+    """
+    _switch("start", machine, no_wait, timeout, as_json)
+
+
+def stop(
+    machine: Annotated[Switched, typer.Argument(help="Which machine.")],
+    no_wait: NoWait = False,
+    timeout: Timeout = "30m",
+    as_json: Json = False,
+) -> None:
+    """Stops the worker or the notebook, so that it no longer costs by the hour, and says what its disks still cost.
+
+    The disks keep what is on them; local instance store (/scratch) does not. A stopped machine can be started again.
+
+    Example: `ops stop worker`
+    """
+    _switch("stop", machine, no_wait, timeout, as_json)
+
+
+def _switch(what: str, name: Switched, no_wait: bool, timeout: str, as_json: bool) -> None:
+    seconds = None if no_wait else seconds_in(timeout)
+    session = Session.open()
+    action = power.start if what == "start" else power.stop
+    with watched(progress_console(), f"{name}: asking AWS") as shown:
+        done = action(session, name, seconds=seconds, show=shown)
+    state = done.machine.state
+    was = "" if done.changed or done.before != state else " already"
+    head = Text.assemble(f"{name} ({done.machine.id}) is{was} ", (state, "bold"))
+    result = {
+        "machine": machine_document(done.machine),
+        "before": done.before,
+        "changed": done.changed,
+        "remarks": [remark.strip() for remark in done.remarks],
+    }
+    show(Group(head, *(Text(remark) for remark in done.remarks)), result, as_json=as_json)
+
+
+def logs(
+    machine: Annotated[Name, typer.Argument(help="Which machine; all but the worker have --boot alone.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=MOST_LINES, help="How many lines back.")] = 50,
+    boot: Annotated[bool, typer.Option("--boot", help="The boot's stages and what failed in them, instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Shows the worker's training log, as it arrives in CloudWatch some seconds later.
+
+    Example: `ops logs worker -f`, or `ops logs metrics --boot`
+    """
+    if boot and follow:
+        raise OpsError(f"--boot does not follow: ops wait {machine} does", status=2)
+    if follow and as_json:
+        raise OpsError("--json gives one document, and --follow has no end: give one of them", status=2)
+    if machine != "worker" and not boot:
+        raise OpsError(
+            f"only the worker has a training log; of {machine} there is: ops logs {machine} --boot", status=2
+        )
+    session = Session.open()
+    if boot:
+        _boot_log(session, machine, as_json=as_json)
+        return
+    with progress("Asking AWS …"):
+        log = TrainingLog(session, machines.deployed_id(session, machine))
+        try:
+            found = log.last(lines)
+        except NoLogYetError:
+            if not follow:
+                raise
+            found = []
+            progress_console().print(f"no line yet from {log.stream}: waiting", highlight=False)
+    result = {
+        "group": log.group,
+        "stream": log.stream,
+        "lines": [{"at": line.at.isoformat(timespec="milliseconds"), "text": line.text} for line in found],
+    }
+    if as_json:
+        show_json(result)
+        return
+    for line in found:
+        _print(line)
+    if follow:
+        for line in log.follow():
+            _print(line)
+
+
+def _print(line: Line) -> None:
+    # As it is: no wrapping, no colours, at once.
+    print(line.text, flush=True)
+
+
+def _boot_log(session: Session, name: Name, *, as_json: bool) -> None:
+    with progress("Asking AWS …"):
+        machine = machines.look_at(session, name, machines.deployed_id(session, name))
+        report = boot_report.read(session, [name])[name]
+    result = {"machine": machine_document(machine), "boot": report_document(report, machine)}
+    if report is None:
+        raise OpsError(
+            f"{name} has no parameter to report to: cdktf deploy {machines.PLACES[name].stack} brings it back"
+        )
+    reason = boot_report.stale(report, machine)
+    head = Text.assemble((name, "bold"), f" boot: {report.state}")
+    if reason:
+        head.append(f"  ({reason})", style="yellow")
+    show(Group(head, stages_view(report.stages)), result, as_json=as_json)
+
+
+def unlock(
+    stack: Annotated[
+        str | None, typer.Argument(metavar="[STACK]", help="Which stack; all of them when left out.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Release without asking.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Shows who holds the lock of a stack's state and since when, and releases it after you agree.
+
+    A run that ended the hard way leaves its lock. Releasing the lock of one that is still at work can ruin the state:
+    ask the person first. Without a lock there is nothing to do.
+
+    Example: `ops unlock train-model`
+    """
+    if stack is not None:
+        require_stack(stack)
+    session = Session.open()
+    with progress("Asking AWS …"):
+        wanted = [stack] if stack else list(STACKS)
+        held = [lock for name in wanted if (lock := locks.read_lock(session, name))]
+    remarks, released, problems = progress_console(), [], []
+    if not as_json:
+        for lock in held:
+            console().print(lock_view(lock, datetime.now(UTC)))
+    for lock in held:
+        if is_young(lock, datetime.now(UTC)):
+            remarks.print(
+                f"{lock.stack}: this lock is young, so that run is most likely still at work. Ask {lock.who} first.",
+                style="yellow",
+                highlight=False,
+            )
+        if yes or (not as_json and _agreed(lock)):
+            try:
+                locks.release(session, lock)
+                released.append(lock)
+            except OpsError as error:
+                problems.append(str(error))
+    _unlocked(wanted, held, released, problems, as_json=as_json)
+    return 0 if len(released) == len(held) else 1
+
+
+def _agreed(lock: locks.Lock) -> bool:
+    if not sys.stdin.isatty():
+        raise OpsError("a lock is released only after you agree, and there is nobody to ask: add --yes")
+    return typer.confirm(f"Release the lock of {lock.stack}?", default=False, err=True)
+
+
+def _unlocked(
+    wanted: list[str], held: list[locks.Lock], released: list[locks.Lock], problems: list[str], *, as_json: bool
+) -> None:
+    result: dict[str, Any] = {
+        "held": [lock_document(lock) for lock in held],
+        "released": [lock.stack for lock in released],
+        "problems": problems,
+    }
+    if as_json and not problems and len(released) < len(held):
+        result["problems"] = ["nothing is released without your agreement: add --yes"]
+    if not held:
+        text = f"no lock is held on {', '.join(wanted)}"
+    elif released:
+        text = f"released: {', '.join(lock.stack for lock in released)}"
+    else:
+        text = "nothing was released"
+    show(Group(*(Text(problem, style="red") for problem in problems), Text(text)), result, as_json=as_json)

@@ -1,0 +1,1 @@
+"""What `ops doctor` looks at before a deploy, a module for each subject."""

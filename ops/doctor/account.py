@@ -1,0 +1,67 @@
+"""Who calls: credentials, and whether this machine's clock is right enough for AWS to believe them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ProxyConnectionError,
+)
+
+from ops.commands.base import Session, aws_client, explained
+from ops.doctor.report import Finding, ok, problem, unknown
+
+# A signature is valid for five minutes: IAM user guide, "AWS Signature Version 4 for API requests".
+LARGEST_SKEW: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What AWS says to "who am I": the findings, and the identity when it answered."""
+
+    findings: tuple[Finding, ...]
+    arn: str | None = None
+    account: str | None = None
+
+
+def caller(session: Session | None, region: str | None = None) -> Caller:
+    """Asks STS. Without a session (the settings are refused) in `region`."""
+    try:
+        sts = session.client("sts") if session else aws_client("sts", region)
+        answer: dict[str, Any] = sts.get_caller_identity()
+    except ClientError as error:
+        return Caller((_refused(error), clock(dict(error.response.get("ResponseMetadata", {})))))
+    except BotoCoreError as error:
+        return Caller((_refused(error), unknown("clock", "AWS did not answer, so its time is not known")))
+    identity = ok("credentials", f"{answer['Arn']}, account {answer['Account']}")
+    return Caller((identity, clock(answer["ResponseMetadata"])), answer["Arn"], answer["Account"])
+
+
+def _refused(error: ClientError | BotoCoreError) -> Finding:
+    what = explained(error)
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError | ProxyConnectionError):
+        return problem("credentials", what, "check the network, a proxy and AWS_ENDPOINT_URL, then try again")
+    return problem("credentials", what, "log in, or set credentials as for the AWS CLI; aws sts get-caller-identity")
+
+
+def clock(metadata: Mapping[str, Any], now: datetime | None = None) -> Finding:
+    """Compares this machine's time with the Date header of an answer."""
+    try:
+        skew = (now or datetime.now(UTC)) - parsedate_to_datetime(metadata["HTTPHeaders"]["date"])
+    except (KeyError, ValueError, TypeError):
+        return unknown("clock", "the answer of AWS carried no date that can be read")
+    seconds = round(abs(skew).total_seconds())
+    way = "ahead of" if skew > timedelta(0) else "behind"
+    if abs(skew) <= LARGEST_SKEW:
+        return ok("clock", f"{seconds} s {way} AWS's" if seconds > 1 else "as AWS's")
+    return problem(
+        "clock",
+        f"{timedelta(seconds=seconds)} {way} AWS's, and AWS refuses signatures that are over 5 minutes off",
+        "set this machine's clock by the network: timedatectl set-ntp true (macOS: sntp -sS time.apple.com)",
+    )

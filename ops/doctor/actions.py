@@ -1,0 +1,159 @@
+"""The IAM actions that Terraform needs to deploy, refresh and destroy each stack.
+
+Every call that hashicorp/aws 5.100.0 was seen to make in a deploy and a destroy on the embedded AWS (2026-11), and what
+the Service Authorization Reference asks for besides (PassRole, tags, a mount target's network interface). Resources are
+given where their names are known before the deploy.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from constructs_lib.instance_types import find
+from modules_equiv.settings import Settings
+from ops.commands.base import state_key
+
+
+@dataclass(frozen=True)
+class Group:
+    """Actions of one service on one resource ("*" where no name is known). passed_to: the service a role goes to."""
+
+    service: str
+    actions: tuple[str, ...]
+    resource: str = "*"
+    passed_to: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The actions with their service, as IAM writes them."""
+        return [f"{self.service}:{action}" for action in self.actions]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_MACHINE: Final = _words(
+    """CreateTags DescribeImages DescribeInstanceAttribute DescribeInstanceCreditSpecifications
+    DescribeInstanceTypes DescribeInstances DescribeSecurityGroups DescribeSubnets DescribeTags
+    DescribeVolumes DescribeVpcs ModifyInstanceAttribute RunInstances TerminateInstances"""
+)
+_VOLUME: Final = _words("AttachVolume CreateVolume DeleteVolume DetachVolume ModifyVolume StopInstances")
+_SNAPSHOT: Final = _words("CreateSnapshot DescribeSnapshots")
+_NETWORK: Final = _words(
+    """AllocateAddress AssociateRouteTable AttachInternetGateway AuthorizeSecurityGroupEgress
+    AuthorizeSecurityGroupIngress CreateInternetGateway CreateNatGateway CreateNetworkInterface CreateRoute
+    CreateRouteTable CreateSecurityGroup CreateSubnet CreateTags CreateVpc CreateVpcEndpoint
+    DeleteInternetGateway DeleteNatGateway DeleteNetworkInterface DeleteRoute DeleteRouteTable
+    DeleteSecurityGroup DeleteSubnet DeleteVpc DeleteVpcEndpoints DescribeAddresses
+    DescribeAddressesAttribute DescribeInternetGateways DescribeNatGateways DescribeNetworkAcls
+    DescribeNetworkInterfaces DescribePrefixLists DescribeRouteTables DescribeSecurityGroupRules
+    DescribeSecurityGroups DescribeSubnets DescribeVpcAttribute DescribeVpcEndpoints DescribeVpcs
+    DetachInternetGateway DisassociateAddress DisassociateRouteTable ModifySubnetAttribute
+    ModifyVpcAttribute ReleaseAddress ReplaceRouteTableAssociation RevokeSecurityGroupEgress
+    RevokeSecurityGroupIngress"""
+)
+_FILE_SYSTEM: Final = _words(
+    """CreateAccessPoint CreateFileSystem CreateMountTarget DeleteAccessPoint DeleteFileSystem
+    DeleteFileSystemPolicy DeleteMountTarget DescribeAccessPoints DescribeBackupPolicy
+    DescribeFileSystemPolicy DescribeFileSystems DescribeLifecycleConfiguration
+    DescribeMountTargetSecurityGroups DescribeMountTargets PutBackupPolicy PutFileSystemPolicy
+    PutLifecycleConfiguration TagResource"""
+)
+_PARAMETER: Final = _words("AddTagsToResource DeleteParameter GetParameter ListTagsForResource PutParameter")
+_ROLE: Final = _words(
+    """AttachRolePolicy CreateRole DeleteRole DetachRolePolicy GetRole ListAttachedRolePolicies
+    ListInstanceProfilesForRole ListRolePolicies TagRole"""
+)
+_POLICY: Final = _words(
+    """CreatePolicy CreatePolicyVersion DeletePolicy DeletePolicyVersion GetPolicy GetPolicyVersion
+    ListPolicyVersions TagPolicy"""
+)
+_PROFILE: Final = _words(
+    """AddRoleToInstanceProfile CreateInstanceProfile DeleteInstanceProfile GetInstanceProfile
+    RemoveRoleFromInstanceProfile TagInstanceProfile"""
+)
+_LOGS: Final = _words("CreateLogGroup DeleteLogGroup ListTagsForResource PutRetentionPolicy TagResource")
+_NOTEBOOK: Final = _words(
+    """AddTags CreateCodeRepository CreateNotebookInstance CreateNotebookInstanceLifecycleConfig
+    DeleteCodeRepository DeleteNotebookInstance DeleteNotebookInstanceLifecycleConfig DescribeCodeRepository
+    DescribeNotebookInstance DescribeNotebookInstanceLifecycleConfig ListTags StopNotebookInstance"""
+)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    ec2: tuple[str, ...]
+    role: str
+    policy: str
+    parameters: tuple[str, ...]
+
+
+# Names as in modules_equiv/*/stack.py, without the deployment's; parameters are whole, with {name} for it.
+_STACKS: Final[Mapping[str, _Stack]] = MappingProxyType(
+    {
+        "mlcore": _Stack(
+            (*_NETWORK, *_MACHINE), "jump", "jump",
+            ("ml-infra/{name}/mlcore/jump/boot-status", "AmazonCloudWatch-{name}-cw_agent__config"),
+        ),
+        "stats-monitor": _Stack(
+            (*_MACHINE, *_VOLUME), "stats_instance_role", "cloudwatch_stats_monitor",
+            ("ml-infra/{name}/stats-monitor/metrics/boot-status", "{name}/stats-monitor/grafana-admin-password"),
+        ),
+        "train-model": _Stack(
+            (*_MACHINE, *_VOLUME, *_SNAPSHOT), "ml_worker", "ml_worker",
+            ("ml-infra/{name}/train-model/worker/boot-status",),
+        ),
+        "train-model-dev": _Stack(
+            _words("DescribeNetworkInterfaces DescribeSecurityGroups DescribeSubnets DescribeVpcs"),
+            "sagemaker_nb_role", "sagemaker_nb",
+            ("ml-infra/{name}/train-model-dev/notebook/boot-status",),
+        ),
+    }
+)  # fmt: skip
+
+
+def _looked_up_image(settings: Settings, stack: str) -> str | None:
+    """The public parameter of the machine's image; None where there is no machine or its image is named."""
+    kinds = {
+        "mlcore": (settings.mlcore.jump_ami, settings.mlcore.jump_instance_type),
+        "stats-monitor": (settings.stats_monitor.ami, settings.stats_monitor.instance_type),
+        "train-model": (settings.train_model.ami, settings.train_model.instance_type),
+    }
+    ami, instance_type = kinds.get(stack, ("", ""))
+    return find(instance_type).image_parameter if ami is None else None
+
+
+def groups(settings: Settings, stack: str, account: str) -> Iterator[Group]:
+    """Everything that a stack's deploy and destroy call. account: 12 digits, for the names of resources."""
+    name, region = settings.deployment.name, settings.deployment.region
+    part = _STACKS[stack]
+    key = f"arn:aws:s3:::{settings.state.bucket}/{state_key(settings, stack)}"
+    yield Group("s3", ("ListBucket",), f"arn:aws:s3:::{settings.state.bucket}")
+    yield Group("s3", ("GetObject", "PutObject"), key)
+    yield Group("s3", ("GetObject", "PutObject", "DeleteObject"), f"{key}.tflock")
+    yield Group("ec2", tuple(dict.fromkeys(part.ec2)))
+    for parameter in part.parameters:
+        resource = f"arn:aws:ssm:{region}:{account}:parameter/{parameter.format(name=name)}"
+        yield Group("ssm", _PARAMETER, resource)
+    yield Group("ssm", ("DescribeParameters",))
+    if image := _looked_up_image(settings, stack):
+        yield Group("ssm", ("GetParameter",), f"arn:aws:ssm:{region}::parameter{image}")
+    role = f"arn:aws:iam::{account}:role/{name}-{part.role}"
+    yield Group("iam", _ROLE, role)
+    yield Group("iam", _POLICY, f"arn:aws:iam::{account}:policy/{name}-{part.policy}")
+    notebook = stack == "train-model-dev"
+    yield Group("iam", ("PassRole",), role, "sagemaker.amazonaws.com" if notebook else "ec2.amazonaws.com")
+    if not notebook:
+        yield Group("iam", _PROFILE, f"arn:aws:iam::{account}:instance-profile/{name}-{part.role}")
+    if stack == "mlcore":
+        yield Group("elasticfilesystem", _FILE_SYSTEM)
+    elif stack == "stats-monitor":
+        yield Group("secretsmanager", ("GetRandomPassword",))
+    elif stack == "train-model":
+        log_group = f"arn:aws:logs:{region}:{account}:log-group:/ml-infra/{name}/train-model/training"
+        yield Group("logs", _LOGS, log_group)
+        yield Group("logs", ("DescribeLogGroups",))
+    elif notebook:
+        yield Group("sagemaker", _NOTEBOOK)

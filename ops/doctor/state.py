@@ -1,0 +1,97 @@
+"""Where Terraform's state is: the bucket and its set-up, locks that are held, and mlcore below the other stacks."""
+
+import json
+from collections.abc import Iterator
+
+from botocore.exceptions import ClientError
+
+from ops.commands.base import OpsError
+from ops.doctor.report import Check, Finding, Patient, is_denied, ok, problem, unknown, why_unknown
+from ops.locks import lock_key
+from ops.stacks import read_object, read_stack
+from ops.state_bucket import StateBucket
+
+
+def bucket(patient: Patient) -> Iterator[Finding]:
+    """The bucket is there, ours, and set up as `ops bootstrap` does it."""
+    state = StateBucket(patient.session)
+    try:
+        there = state.exists()
+    except OpsError as error:
+        yield problem("state bucket", *_what_and_fix(str(error)))
+        return
+    if not there:
+        yield problem("state bucket", f"{state.name} does not exist", "ops bootstrap")
+        return
+    wrong, denied = [], []
+    for part in state.parts():
+        try:
+            if part.difference() is not None:
+                wrong.append(part.name)
+        except ClientError as error:
+            denied.append(f"{part.name} ({why_unknown(error)})")
+    if wrong:
+        yield problem("state bucket", f"{state.name}: not as it should be: {', '.join(wrong)}", "ops bootstrap")
+    elif not denied:
+        yield ok("state bucket", f"{state.name} in {state.region}")
+    if denied:
+        yield unknown("state bucket", f"{state.name}: not known: {', '.join(denied)}")
+
+
+def _what_and_fix(message: str) -> tuple[str, str]:
+    for separator in (". ", ": "):
+        what, _, fix = message.rpartition(separator)
+        if what:
+            return what, fix
+    return message, "ops bootstrap"
+
+
+def locks(patient: Patient) -> Iterator[Finding]:
+    """No run holds the state of a stack in question: a deploy would wait for nothing and fail."""
+    held = False
+    for stack in patient.stacks:
+        key = lock_key(patient.session, stack)
+        try:
+            answer = read_object(patient.session, key)
+        except OpsError:
+            yield unknown("state locks", f"the state bucket {patient.settings.state.bucket} does not exist")
+            return
+        except ClientError as error:
+            # Without s3:ListBucket a missing object answers like a forbidden one.
+            if is_denied(error):
+                yield unknown("state locks", f"{stack}: these credentials may not read {key}")
+                held = True
+                continue
+            raise
+        if answer is None:
+            continue
+        held = True
+        yield problem(
+            "state locks",
+            f"{stack} is locked by {_holder(answer['Body'].read())}",
+            f"let that run end; if it is gone: ops unlock {stack}",
+        )
+    if not held:
+        yield ok("state locks", "none is held")
+
+
+def _holder(body: bytes) -> str:
+    try:
+        lock = json.loads(body)
+        return f"{lock['Who']} since {lock['Created']} ({lock['Operation']})"
+    except (ValueError, KeyError, TypeError):
+        return "somebody (the lock cannot be read)"
+
+
+def foundation(patient: Patient) -> Iterator[Finding]:
+    """The other stacks stand on mlcore: without its state Terraform cannot even plan them."""
+    if "mlcore" in patient.stacks:
+        return
+    state = read_stack(patient.session, "mlcore")
+    if state is None or not state.resources:
+        yield problem("mlcore", "it is not deployed, and the other stacks stand on it", "cdktf deploy mlcore")
+    else:
+        yield ok("mlcore", "deployed")
+
+
+CHECKS = (Check("state bucket", bucket), Check("state locks", locks), Check("mlcore", foundation))

@@ -1,0 +1,82 @@
+"""What must be on this machine: Terraform and its provider, Node and the cdktf CLI, ssh."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from ops.doctor.report import Finding, ok, problem
+from ops.environment import ROOT
+from ops.terraform import PROVIDER_VERSION, TerraformError, find_provider, require_terraform
+
+_SECONDS: Final = 30
+
+
+def terraform() -> Iterator[Finding]:
+    """Terraform is there and new enough."""
+    try:
+        yield ok("terraform", require_terraform())
+    except TerraformError as error:
+        what, _dot, fix = str(error).partition(". ")
+        yield problem("terraform", what, fix or "install 1.11 or newer")
+
+
+def provider() -> Iterator[Finding]:
+    """`terraform init` will find the AWS provider."""
+    try:
+        source = find_provider()
+    except TerraformError as error:
+        what, _dot, fix = str(error).partition(". ")
+        yield problem("AWS provider", what, fix)
+        return
+    where = f"the mirror {source.mirror}" if source.mirror else "Terraform's registry"
+    yield ok("AWS provider", f"hashicorp/aws {PROVIDER_VERSION} from {where}")
+
+
+def cdktf(root: Path = ROOT) -> Iterator[Finding]:
+    """The project's own Node and CLI are in place."""
+    node = root / ".venv" / "bin" / "node"
+    version = _first_line([str(node), "--version"])
+    if version is None:
+        yield problem("node", f"{node} does not run", "make setup")
+    else:
+        yield ok("node", version)
+    program = root / "node_modules" / ".bin" / "cdktf"
+    try:
+        package = json.loads((root / "node_modules" / "cdktf-cli" / "package.json").read_text(encoding="utf-8"))
+        if not os.access(program, os.X_OK):
+            raise FileNotFoundError(program)
+        yield ok("cdktf", str(package["version"]))
+    except (OSError, ValueError, KeyError):
+        yield problem("cdktf", f"{program} is not there or not whole", "make setup")
+
+
+def ssh() -> Iterator[Finding]:
+    """OpenSSH's client is there, which everything that reaches a machine uses."""
+    if shutil.which("ssh") is None:
+        yield problem("ssh", "ssh is not on the PATH", "install OpenSSH's client (package openssh-client)")
+        return
+    said = _first_line(["ssh", "-V"]) or "its version is not told"
+    yield ok("ssh", re.split(r"[, ]", said)[0])
+
+
+def _first_line(command: Sequence[str]) -> str | None:
+    """What a program says first, on either output; None when it cannot be run."""
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = (answer.stdout or answer.stderr).strip().splitlines()
+    return lines[0] if answer.returncode == 0 and lines else None
+
+
+LOOKS: Final[Mapping[str, Callable[[], Iterator[Finding]]]] = MappingProxyType(
+    {"terraform": terraform, "AWS provider": provider, "cdktf": cdktf, "ssh": ssh}
+)

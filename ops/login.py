@@ -1,0 +1,75 @@
+"""From a machine's name to an ssh command line that reaches it now."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+
+from ops import ssh
+from ops.commands.base import OpsError, Session, progress_console
+from ops.hosts import MACHINES, Host, Machine, find_running
+
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="The private key. Default: ~/.ssh/KEYPAIR, ~/.ssh/KEYPAIR.pem, else the ssh-agent.",
+        show_default=False,
+    ),
+]
+ViaOption = Annotated[
+    ssh.Via,
+    typer.Option("--via", help="Through the jump host, or through AWS Session Manager (worker only; no port is open)."),
+]
+
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """ssh's command line up to the alias, the machine, and what the file for ssh says of it."""
+
+    ssh: list[str]
+    host: Host
+
+
+def open_session() -> Session:
+    """The settings and the account. On the embedded AWS says that there are no machines behind the addresses."""
+    session = Session.open()
+    if shutil.which("ssh") is None:
+        raise OpsError("ssh is not installed here: apt-get install openssh-client")
+    if urlsplit(session.environment.get("AWS_ENDPOINT_URL") or "").hostname in _LOOPBACK:
+        say("this is the embedded AWS: nothing answers at the addresses that it makes up")
+    return session
+
+
+def login(session: Session, machine: Machine, *, via: ssh.Via, key: Path | None) -> Login:
+    """Looks where the machine is. Raises OpsError when it, or the jump host before it, does not run or is not there."""
+    ssh.require_reachable(machine, via)
+    how = ssh.access(session, via=via, key=key)
+    host = find_running(session, machine)
+    hosts = [host]
+    if via == "jump" and not machine.public:
+        hosts.append(find_running(session, MACHINES["jump"]))
+    if how.identity is None:
+        name = session.settings.access.ssh_keypair_name
+        say(f"there is no private key ~/.ssh/{name} or ~/.ssh/{name}.pem: ssh tries its own and the agent's (or --key)")
+    return Login(ssh=["ssh", "-F", str(ssh.run_file(session, hosts, how, ask=may_ask()))], host=host)
+
+
+def may_ask() -> bool:
+    """Whether a person sits there to be asked."""
+    return sys.stdin.isatty()
+
+
+def say(text: str, console: Console | None = None) -> None:
+    """A remark for the person, on stderr; `console` is the one that shows progress at this moment."""
+    console = console or progress_console()
+    # Elsewhere than on a terminal a remark stays one line.
+    console.print(f"ops: {text}", style="dim", highlight=False, markup=False, soft_wrap=not console.is_terminal)

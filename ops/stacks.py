@@ -1,0 +1,75 @@
+"""What Terraform's state in S3 says of the stacks."""
+
+import json
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from ops.commands.base import OpsError, Session, state_key
+
+
+class StackState(NamedTuple):
+    """A stack's state as it was last written. resources: how many Terraform manages; 0 after a destroy."""
+
+    name: str
+    serial: int
+    modified: datetime
+    resources: int
+    document: dict[str, Any]
+
+    def attributes(self, kind: str, name: str) -> dict[str, Any] | None:
+        """What Terraform wrote down of `<kind>.<name>`; None when it manages none."""
+        for resource in self.document.get("resources", []):
+            if (resource["mode"], resource["type"], resource["name"]) == ("managed", kind, name):
+                for instance in resource["instances"]:
+                    found: dict[str, Any] = instance["attributes"]
+                    return found
+        return None
+
+
+def read_stack(session: Session, stack: str, s3: Any = None) -> StackState | None:
+    """None when the stack was never deployed. Raises OpsError, BotoCoreError, ClientError."""
+    answer = read_object(session, state_key(session.settings, stack), s3)
+    if answer is None:
+        return None
+    body = answer["Body"].read()
+    try:
+        document = json.loads(body)
+        managed = [r for r in document.get("resources", []) if r["mode"] == "managed"]
+        count = sum(len(resource["instances"]) for resource in managed)
+        return StackState(stack, int(document["serial"]), answer["LastModified"], count, document)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        place = f"s3://{session.settings.state.bucket}/{state_key(session.settings, stack)}"
+        raise OpsError(f"{place} is not a Terraform state: an older version of the object may be") from None
+
+
+def outputs(session: Session, stack: str) -> dict[str, Any]:
+    """The outputs of a deployed stack, by name. Raises OpsError when it is not deployed."""
+    state = read_stack(session, stack)
+    if state is None or not state.resources:
+        raise OpsError(f"{stack} is not deployed: cdktf deploy {stack}")
+    return {name: output["value"] for name, output in state.document.get("outputs", {}).items()}
+
+
+def state_client(session: Session) -> Any:
+    """The S3 client for the state bucket, which may be in a region of its own. Several threads may share it."""
+    return session.client("s3", session.settings.state.region)
+
+
+def read_object(session: Session, key: str, s3: Any = None) -> dict[str, Any] | None:
+    """GetObject's answer from the state bucket; None when there is no such object. Raises OpsError without a bucket.
+
+    s3: a `state_client`, for those who read more than one.
+    """
+    place = session.settings.state
+    try:
+        answer: dict[str, Any] = (s3 or state_client(session)).get_object(Bucket=place.bucket, Key=key)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in ("NoSuchKey", "404"):
+            return None
+        if code == "NoSuchBucket":
+            raise OpsError(f"the state bucket {place.bucket} does not exist: ops bootstrap makes it") from None
+        raise
+    return answer

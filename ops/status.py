@@ -1,0 +1,117 @@
+"""`ops status`: everything there is, read at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ops import boot_report, machines, when
+from ops.boot_report import Report
+from ops.commands.base import STACKS, Session
+from ops.locks import Lock, read_lock
+from ops.machines import PLACES, Machine, Name
+from ops.stacks import StackState, read_stack, state_client
+
+
+class Overview(NamedTuple):
+    """What there is at `at`. stacks: None where one was never deployed. reports: of the machines that are there."""
+
+    at: datetime
+    stacks: dict[str, StackState | None]
+    locks: dict[str, Lock]
+    machines: dict[Name, Machine]
+    reports: dict[Name, Report | None]
+
+
+def overview(session: Session) -> Overview:
+    """Raises OpsError, BotoCoreError, ClientError."""
+    s3 = state_client(session)
+    # Eight objects far away: one after the other they take seconds.
+    with ThreadPoolExecutor(2 * len(STACKS)) as pool:
+        reading = {name: pool.submit(read_stack, session, name, s3) for name in STACKS}
+        looking = {name: pool.submit(read_lock, session, name, s3) for name in STACKS}
+    stacks = {name: future.result() for name, future in reading.items()}
+    locks = {name: lock for name, future in looking.items() if (lock := future.result())}
+    ids: dict[Name, str] = {}
+    for name, place in PLACES.items():
+        state = stacks[place.stack]
+        if state and (id := machines.id_in(state, name)):
+            ids[name] = id
+    found = machines.look(session, ids) if ids else {}
+    ordered = {name: found[name] for name in PLACES if name in found}
+    return Overview(datetime.now(UTC), stacks, locks, ordered, boot_report.read(session, ordered))
+
+
+def document(session: Session, seen: Overview) -> dict[str, Any]:
+    """The overview as JSON."""
+    return {
+        "deployment": session.name,
+        "region": session.settings.deployment.region,
+        "state_bucket": session.settings.state.bucket,
+        "at": when.iso(seen.at),
+        "stacks": [
+            {
+                "name": name,
+                "deployed": bool(state and state.resources),
+                "resources": state.resources if state else 0,
+                "serial": state.serial if state else None,
+                "modified": when.iso(state.modified) if state else None,
+                "lock": lock_document(seen.locks[name]) if name in seen.locks else None,
+            }
+            for name, state in seen.stacks.items()
+        ],
+        "machines": [_machine_document(session, seen, machine) for machine in seen.machines.values()],
+    }
+
+
+def lock_document(lock: Lock) -> dict[str, Any]:
+    """A lock as JSON."""
+    return {
+        "stack": lock.stack,
+        "id": lock.id,
+        "operation": lock.operation,
+        "who": lock.who,
+        "terraform": lock.terraform,
+        "created": when.iso(lock.created),
+    }
+
+
+def report_document(report: Report | None, machine: Machine) -> dict[str, Any] | None:
+    """A boot report as JSON. current: whether it is of the machine's present boot; if not, `why_not` says why."""
+    if report is None:
+        return None
+    reason = boot_report.stale(report, machine)
+    return {
+        "state": report.state,
+        "current": reason is None,
+        "why_not": reason,
+        "at": when.iso(report.at),
+        "stages": [
+            {"stage": stage.name, "ms": stage.milliseconds, "ok": stage.ok, "log": stage.lines}
+            for stage in report.stages
+        ],
+    }
+
+
+def machine_document(machine: Machine) -> dict[str, Any]:
+    """A machine as JSON."""
+    return {
+        "name": machine.name,
+        "stack": PLACES[machine.name].stack,
+        "id": machine.id,
+        "state": machine.state,
+        "type": machine.type,
+        "private_address": machine.private_address,
+        "public_address": machine.public_address,
+        # SageMaker does not tell since when a notebook runs.
+        "launched": None if machine.is_notebook else when.iso(machine.since),
+    }
+
+
+def _machine_document(session: Session, seen: Overview, machine: Machine) -> dict[str, Any]:
+    usd, why = machine.spent(seen.at, session.settings.deployment.region)
+    return {
+        **machine_document(machine),
+        "usd_since_start": None if usd is None else f"{round(usd, 4):f}",
+        "usd_unknown_because": why if usd is None else None,
+        "boot": report_document(seen.reports.get(machine.name), machine),
+    }

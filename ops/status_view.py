@@ -1,0 +1,136 @@
+"""How the state of things is shown to a person, in 80 columns."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from constructs_lib import prices
+from ops import boot_report, machines, when
+from ops.boot_report import Report, Stage
+from ops.commands.base import Session
+from ops.locks import YOUNG, Lock
+from ops.machines import Machine
+from ops.status import Overview
+
+_GOOD = ("running", "InService", "ready")
+_IDLE = ("stopped", "Stopped")
+
+
+def status_view(session: Session, seen: Overview) -> RenderableType:
+    """Stacks, locks, machines, boots."""
+    settings = session.settings
+    place = f"s3://{settings.state.bucket}/{settings.state.prefix}/{session.name}/"
+    parts: list[RenderableType] = [
+        Text.assemble("deployment ", (session.name, "bold"), f" in {settings.deployment.region}; state in {place}"),
+        "",
+        _stacks(seen),
+    ]
+    for lock in seen.locks.values():
+        parts += ["", lock_view(lock, seen.at), Text(f"  ops unlock {lock.stack} releases it", style="dim")]
+    if not seen.machines:
+        hint = (
+            "no machine is deployed" if any(s and s.resources for s in seen.stacks.values()) else "nothing is deployed"
+        )
+        return Group(*parts, "", Text(f"{hint}: cdktf deploy mlcore stats-monitor"))
+    parts += ["", _machines(session, seen)]
+    unknown = [
+        f"{machine.name}: cost unknown, {why}"
+        for machine in seen.machines.values()
+        for usd, why in [machine.spent(seen.at, settings.deployment.region)]
+        if usd is None
+    ]
+    parts += [Text(line, style="dim") for line in unknown]
+    boots = [_boot(machine, seen.reports.get(machine.name)) for machine in seen.machines.values()]
+    return Group(*parts, "", *boots)
+
+
+def _stacks(seen: Overview) -> Table:
+    table = _table("stack", ">resources", ">serial", "last change", "lock")
+    for name, state in seen.stacks.items():
+        lock = Text("held", style="yellow") if name in seen.locks else Text("-", style="dim")
+        if state is None or not state.resources:
+            table.add_row(name, Text("-", style="dim"), Text("-", style="dim"), Text("not deployed", style="dim"), lock)
+        else:
+            table.add_row(name, str(state.resources), str(state.serial), when.moment(state.modified), lock)
+    return table
+
+
+def _machines(session: Session, seen: Overview) -> Table:
+    table = _table("machine", "state", "type", "addresses", "up for", ">cost so far")
+    for machine in seen.machines.values():
+        up = machines.up_for(machine, seen.at)
+        usd, _ = machine.spent(seen.at, session.settings.deployment.region)
+        table.add_row(
+            machine.name,
+            Text(machine.state, style=_style(machine.state)),
+            machine.type,
+            "\n".join(filter(None, [machine.private_address, machine.public_address])) or "-",
+            when.span(up) if up is not None else "-",
+            Text("unknown", style="yellow") if usd is None else prices.usd(usd) if machine.is_up else "-",
+        )
+    return table
+
+
+def _boot(machine: Machine, report: Report | None) -> RenderableType:
+    head = Text.assemble((machine.name, "bold"), f" {machine.id}, boot: ")
+    if report is None:
+        return head.append("it has no parameter to report to", style="yellow")
+    if reason := boot_report.stale(report, machine):
+        return head.append(reason, style="dim" if machine.state in _IDLE else "yellow")
+    head.append(report.state, style=_style(report.state))
+    return Group(head, stages_view(report.stages))
+
+
+def stages_view(stages: Iterable[Stage]) -> RenderableType:
+    """A line for each stage, and the end of its log under one that failed."""
+    parts: list[RenderableType] = []
+    for stage in stages:
+        took = f"{stage.milliseconds / 1000:,.1f} s"
+        word = Text("ok    ", style="green") if stage.ok else Text("FAILED", style="red")
+        parts.append(Text.assemble("  ", word, f" {stage.name} ", (took, "dim")))
+        parts += [Padding(Text(line), (0, 0, 0, 9)) for line in stage.lines]
+    return Group(*parts)
+
+
+def lock_view(lock: Lock, now: datetime) -> Text:
+    """Who holds the lock of a stack's state, and since when."""
+    age = lock.age(now)
+    since = f"{when.moment(lock.created)}, for {when.span(age)}" if lock.created and age is not None else "unknown"
+    return Text.assemble(
+        (f"{lock.stack}: the state is locked\n", "bold yellow"),
+        f"  who        {lock.who or 'unknown'}\n",
+        f"  since      {since}\n",
+        f"  operation  {_operation(lock)}, Terraform {lock.terraform or 'of unknown version'}\n",
+        f"  id         {lock.id}",
+    )
+
+
+def _operation(lock: Lock) -> str:
+    # Terraform writes OperationTypeApply.
+    return lock.operation.removeprefix("OperationType").lower() or "unknown"
+
+
+def is_young(lock: Lock, now: datetime) -> bool:
+    """Whether the run that took the lock is most likely still at work."""
+    age = lock.age(now)
+    return age is None or age < YOUNG
+
+
+def _style(state: str) -> str:
+    if state in _GOOD:
+        return "green"
+    if state in _IDLE:
+        return ""
+    return "red" if state.split()[0].rstrip(":") in ("failed", "degraded", "Failed", "gone", "terminated") else "yellow"
+
+
+def _table(*titles: str) -> Table:
+    """A title that begins with > is of a column of numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title.removeprefix(">"), justify="right" if title.startswith(">") else "left", overflow="fold")
+    return table

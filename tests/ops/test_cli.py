@@ -1,0 +1,237 @@
+"""The frame of the program: what a wrong command line, an interrupt, a closed pipe and a failure look like."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops import set_up
+from ops.embedded_aws import control
+from ops.environment import ROOT
+from tests.ops.aws_support import Person, clear
+
+COMMANDS = (
+    *("init", "bootstrap", "doctor", "cost", "status", "wait", "start", "stop", "logs", "unlock"),
+    *("ssh", "ssh-config", "tunnel", "push", "pull"),
+)
+
+
+@pytest.fixture
+def person(empty_endpoint: control.Endpoint, tmp_path: Path) -> Person:
+    clear(empty_endpoint)
+    person = Person(tmp_path, empty_endpoint)
+    person.write()
+    return person
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_without_a_command_it_shows_the_help_and_is_a_wrong_command_line(person: Person) -> None:
+    ended = person.process()
+
+    assert ended.status == 2
+    for command in COMMANDS:
+        assert f"│ {command} " in ended.out
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_fits_80_columns_and_teaches(person: Person, arguments: list[str]) -> None:
+    ended = person.ops(*arguments)
+
+    assert (ended.status, ended.err) == (0, "")
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    assert "\x1b" not in ended.out
+    if len(arguments) == 2:
+        assert "Example: " in ended.out
+        assert f"ops {arguments[0]}" in ended.out.partition("Example: ")[2]
+        assert "--json" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["docter"], "ops: No such command 'docter'. Did you mean 'doctor'? See: ops --help\n"),
+        (["xyzzy"], "ops: No such command 'xyzzy'. See: ops --help\n"),
+        (["--nope"], "ops: No such option: --nope. See: ops --help\n"),
+        (["doctor", "--jsn"], "ops: No such option: --jsn (Possible options: --json). See: ops doctor --help\n"),
+        (["init", "--region"], "ops: Option '--region' requires an argument. See: ops init --help\n"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_with_the_way_out(person: Person, arguments: list[str], said: str) -> None:
+    ended = person.ops(*arguments)
+
+    assert (ended.status, ended.out, ended.err) == (2, "", said)
+
+
+def test_with_json_an_error_is_one_document_on_stdout(person: Person) -> None:
+    ended = person.ops("doctor", "train-modle", "--json")
+
+    assert ended.status == 2
+    assert ended.document == {"error": "there is no stack 'train-modle'. Did you mean train-model?"}
+    assert "did you mean train-model?" in ended.err.lower()
+
+
+def test_a_wrong_command_line_with_json_is_a_document_too(person: Person) -> None:
+    ended = person.ops("bootstrap", "--chek", "--json")
+
+    assert ended.status == 2
+    assert ended.document["error"].startswith("No such option: --chek")
+
+
+def test_refused_settings_are_told_without_a_traceback(person: Person) -> None:
+    person.write('[state]\nbucket = "Not_A_Bucket"\n')
+
+    ended = person.ops("bootstrap", "--json")
+
+    assert ended.status == 1
+    assert "Did you mean not-a-bucket?" in ended.document["error"]
+    assert ended.err.startswith("ops: The settings have ")
+    assert "Traceback" not in ended.err
+
+
+def test_without_credentials_it_says_where_they_come_from(person: Person) -> None:
+    ended = person.ops("bootstrap", AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None)
+
+    assert ended.status == 1
+    assert ended.said == (
+        "ops: AWS: Unable to locate credentials. Set credentials as for the AWS CLI, or use make local-shell for the "
+        "embedded AWS"
+    )
+
+
+def test_an_endpoint_that_does_not_answer_is_told(person: Person) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    ended = person.ops("bootstrap", AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}")
+
+    assert ended.status == 1
+    assert ended.said.startswith("ops: AWS cannot be reached or used: Could not connect to the endpoint URL")
+    assert "Traceback" not in ended.err
+
+
+def test_ctrl_c_ends_it_with_130_and_one_word(person: Person, silent_server: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "bootstrap"],
+        cwd=ROOT,
+        env=person.environment(AWS_ENDPOINT_URL=silent_server),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    # Its first line of progress comes after two seconds of waiting: by then it is in the call.
+    assert "a-state-bucket" in process.stderr.readline()
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out, err) == (130, "", "ops: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["init", "--help"], ["bootstrap", "--check"], ["bootstrap", "--check", "--json"], ["docter", "--json"]],
+)
+def test_a_reader_that_goes_away_is_no_failure_to_talk_about(person: Person, arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "ops", *arguments],
+            cwd=ROOT,
+            env=person.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write)
+
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "BrokenPipe" not in ended.stderr
+
+
+def test_colours_are_for_terminals_only(person: Person) -> None:
+    piped = person.ops("doctor", "train-model-dev")
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "doctor", "train-model-dev"],
+        cwd=ROOT,
+        env=person.environment(TERM="xterm-256color"),
+        stdin=subprocess.DEVNULL,
+        stdout=follower,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 65536):
+            shown += chunk
+    except OSError:  # Linux says so when the other side is closed
+        pass
+    os.close(leader)
+    process.wait(timeout=60)
+
+    assert "\x1b[" not in piped.out
+    assert b"\x1b[1;31mproblem\x1b[0m" in shown
+
+
+def test_the_launcher_runs_this_project_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv = tmp_path / "a project" / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(set_up, "VENV", venv)
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "ops").mkdir(parents=True)
+    (elsewhere / "ops" / "__main__.py").write_text("raise SystemExit('a stranger')", encoding="utf-8")
+
+    set_up._write_launcher()
+
+    launcher = venv / "bin" / "ops"
+    assert len(launcher.read_text(encoding="utf-8").splitlines()) == 2
+    # This Python finds its packages by itself, where the link does not.
+    packages = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
+    ended = subprocess.run(
+        [launcher, "no such command", "--json"],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": packages},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (2, "ops: No such command 'no such command'. See: ops --help\n")
+    assert json.loads(ended.stdout)["error"].startswith("No such command")
+
+
+def test_the_launcher_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setattr(set_up, "VENV", tmp_path)
+    set_up._write_launcher()
+    launcher = tmp_path / "bin" / "ops"
+    os.utime(launcher, (1, 1))
+
+    set_up._write_launcher()
+
+    assert launcher.stat().st_mtime == 1
+    launcher.write_text("something else", encoding="utf-8")
+    set_up._write_launcher()
+    assert "-m ops" in launcher.read_text(encoding="utf-8")
+    assert os.access(launcher, os.X_OK)

@@ -1,0 +1,1031 @@
+"""ops doctor: every problem made on purpose, one test each; what cannot be known is never shown as ok."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+
+from ops.doctor import key_pair, tools
+from ops.doctor.quotas import family_quota
+from ops.embedded_aws import control
+from tests.ops.aws_support import (
+    BUCKET,
+    KEY_PAIR,
+    SETTINGS,
+    Answer,
+    Person,
+    Request,
+    Rule,
+    clear,
+    front,
+    reset,
+)
+from tests.ops.support import Finished
+
+pytestmark = pytest.mark.system
+
+IAM_USER = "arn:aws:iam::123456789012:user/deployer"
+
+
+@dataclass
+class Account:
+    """An account with the state bucket and the key pair, made again after a test that changed it."""
+
+    endpoint: control.Endpoint
+    key: Path
+    changed: set[str] = field(default_factory=lambda: {"everything"})
+
+    def prepare(self, person: Person) -> None:
+        if not self.changed:
+            return
+        if self.changed <= {"s3", "key pairs"}:
+            clear(self.endpoint)
+        else:
+            reset(self.endpoint)
+        import_key(person, KEY_PAIR, self.key)
+        assert person.ops("bootstrap").status == 0
+
+
+@pytest.fixture(scope="module")
+def account(empty_endpoint: control.Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    key = tmp_path_factory.mktemp("keys") / KEY_PAIR
+    new_key(key)
+    return Account(empty_endpoint, key)
+
+
+@pytest.fixture
+def person(account: Account, tmp_path: Path) -> Iterator[Person]:
+    """Somebody who has everything: bucket, key pair, its private key. What each test takes away is the problem."""
+    person = Person(tmp_path, account.endpoint)
+    person.write()
+    key_file = tmp_path / ".ssh" / f"{KEY_PAIR}.pem"
+    key_file.parent.mkdir(mode=0o700)
+    shutil.copy(account.key, key_file)
+    shutil.copy(account.key.with_name("public"), key_file.with_name("public"))
+    account.prepare(person)
+    person.touched.clear()
+    yield person
+    account.changed = person.touched
+
+
+def new_key(file: Path, passphrase: str = "") -> None:
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "", "-f", str(file)]
+    subprocess.run(command, check=True, timeout=60)
+    file.with_name(f"{file.name}.pub").rename(file.with_name("public"))
+
+
+def import_key(person: Person, name: str, file: Path, region: str = "us-east-1") -> None:
+    material = file.with_name("public").read_bytes()
+    key_pairs(person, region).import_key_pair(KeyName=name, PublicKeyMaterial=material)
+
+
+def key_pairs(person: Person, region: str = "us-east-1") -> Any:
+    """EC2, for nothing else than key pairs."""
+    client = person.aws("ec2", region)
+    if region == "us-east-1":
+        person.touched = person.touched - {"ec2"} | {"key pairs"}
+    return client
+
+
+def finding(ended: Finished, subject: str) -> tuple[str, str, str | None]:
+    """State, detail and fix of the one finding with this subject."""
+    found = [each for each in ended.document["findings"] if each["subject"] == subject]
+    assert len(found) == 1, ended.out
+    return found[0]["state"], found[0]["detail"], found[0]["fix"]
+
+
+def problems(ended: Finished) -> list[str]:
+    return [each["subject"] for each in ended.document["findings"] if each["state"] == "problem"]
+
+
+def is_the_only_problem(ended: Finished, subject: str, detail: str, fix: str) -> None:
+    """The problem is told, with its fix, as the exit status, and no other one is."""
+    assert problems(ended) == [subject]
+    state, said, way_out = finding(ended, subject)
+    assert state == "problem"
+    assert detail in said
+    assert way_out is not None
+    assert fix in way_out
+    assert ended.status == 1
+
+
+# --- answers of services that the embedded AWS does not have
+
+
+def quotas(values: Mapping[str, float], defaults: Mapping[str, float] | None = None) -> dict[str, Rule]:
+    """Service Quotas: `values` are the account's own, `defaults` AWS's, as the API reference gives their answers."""
+
+    def answer(known: Mapping[str, float]) -> Rule:
+        def rule(request: Request) -> Answer:
+            code = request.json["QuotaCode"]
+            if code not in known:
+                return Answer.json_error("NoSuchResourceException")
+            return Answer.of({"Quota": {"QuotaCode": code, "Value": known[code]}})
+
+        return rule
+
+    return {"GetServiceQuota": answer(values), "GetAWSDefaultServiceQuota": answer(defaults or {})}
+
+
+def notebook_quota(value: float, name: str = "ml.t3.medium for notebook instance usage") -> dict[str, Rule]:
+    """Service Quotas: the list of SageMaker's, on two pages."""
+
+    def rule(request: Request) -> Answer:
+        if "NextToken" not in request.json:
+            other = {"QuotaName": "ml.t3.medium for endpoint usage", "QuotaCode": "L-1", "Value": 9.0}
+            return Answer.of({"Quotas": [other], "NextToken": "more"})
+        return Answer.of({"Quotas": [{"QuotaName": name, "QuotaCode": "L-NB", "Value": value}]})
+
+    return {"ListServiceQuotas": rule}
+
+
+PLENTY = {"L-1216C47A": 64.0, "L-DB2E81BA": 64.0, "L-0263D0A3": 5.0, "L-F678F1CE": 5.0}
+
+
+def identity(arn: str) -> dict[str, Rule]:
+    """sts:GetCallerIdentity."""
+    body = (
+        '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
+        f"<Arn>{arn}</Arn><UserId>AIDA</UserId><Account>123456789012</Account></GetCallerIdentityResult>"
+        "</GetCallerIdentityResponse>"
+    )
+    return {"GetCallerIdentity": lambda _: Answer(200, body.encode(), "text/xml")}
+
+
+def simulation(
+    denied: Mapping[str, str] | None = None,
+    missing: Mapping[str, str] | None = None,
+    seen: list[Mapping[str, list[str]]] | None = None,
+    organization: bool = True,
+) -> dict[str, Rule]:
+    """iam:SimulatePrincipalPolicy: allows all but `denied` (action -> decision) and `missing` (action -> key)."""
+
+    def result(action: str) -> str:
+        decision = (denied or {}).get(action, "implicitDeny" if action in (missing or {}) else "allowed")
+        keys = f"<member>{(missing or {})[action]}</member>" if action in (missing or {}) else ""
+        allowed = "true" if organization else "false"
+        return (
+            f"<member><EvalActionName>{escape(action)}</EvalActionName><EvalDecision>{decision}</EvalDecision>"
+            f"<MissingContextValues>{keys}</MissingContextValues><OrganizationsDecisionDetail>"
+            f"<AllowedByOrganizations>{allowed}</AllowedByOrganizations></OrganizationsDecisionDetail></member>"
+        )
+
+    def rule(request: Request) -> Answer:
+        if seen is not None:
+            seen.append(request.form)
+        actions = [value[0] for key, value in request.form.items() if key.startswith("ActionNames.member.")]
+        body = (
+            '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
+            "<SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults>"
+            + "".join(result(action) for action in actions)
+            + "</EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+        )
+        return Answer(200, body.encode(), "text/xml")
+
+    return {"SimulatePrincipalPolicy": rule}
+
+
+def behind(person: Person, rules: Mapping[str, Rule], *arguments: str, **more: str) -> Finished:
+    """What doctor says of an AWS that answers as `rules` say; `more` are variables."""
+    with front(person.endpoint, rules) as url:
+        person.variables = {**more, "AWS_ENDPOINT_URL": url}
+        return person.ops("doctor", *arguments, "--json")
+
+
+# --- all is well
+
+
+def test_where_all_is_well_every_line_is_ok(person: Person) -> None:
+    ended = behind(person, quotas(PLENTY) | notebook_quota(1) | identity(IAM_USER) | simulation())
+
+    assert {each["state"] for each in ended.document["findings"]} == {"ok"}, ended.out
+    assert ended.status == 0
+    subjects = {each["subject"] for each in ended.document["findings"]}
+    assert {"terraform", "AWS provider", "node", "cdktf", "ssh", "credentials", "clock"} <= subjects
+    assert {"state bucket", "state locks", "key pair", "private key", "zones"} <= subjects
+    assert {"jump: type", "metrics: type", "worker: type", "jump: image", "metrics: image", "worker: image"} <= subjects
+    assert {
+        "vCPU: Standard",
+        "vCPU: G and VT",
+        "Elastic IPs",
+        "VPCs",
+        "notebook",
+        "permissions: train-model-dev",
+    } <= subjects
+
+
+def test_a_stack_is_examined_alone(person: Person) -> None:
+    with_core = behind(person, quotas(PLENTY) | identity(IAM_USER) | simulation(), "mlcore")
+
+    subjects = {each["subject"] for each in with_core.document["findings"]}
+    assert with_core.document["stacks"] == ["mlcore"]
+    assert {"jump: type", "permissions: mlcore", "VPCs"} <= subjects
+    assert not any(subject.startswith(("worker", "metrics", "permissions: t")) for subject in subjects)
+    assert "vCPU: G and VT" not in subjects
+
+
+def test_what_the_embedded_aws_cannot_tell_is_unknown_and_not_ok(person: Person) -> None:
+    ended = person.ops("doctor", "--json")
+
+    assert ended.status == 0
+    for subject in ("vCPU: Standard", "vCPU: G and VT", "Elastic IPs"):
+        state, detail, _ = finding(ended, subject)
+        assert state == "unknown"
+        assert "the embedded AWS does not have GetAWSDefaultServiceQuota" in detail
+    assert finding(ended, "permissions")[0] == "unknown"
+    assert ended.document["summary"]["unknown"] == 5
+
+
+def test_the_report_reads_well_at_80_columns(person: Person) -> None:
+    key_pairs(person).delete_key_pair(KeyName=KEY_PAIR)
+
+    ended = person.process("doctor", "train-model-dev")
+
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    assert re.search(r"^problem +key pair +EC2 has no key pair a-key in us-east-1 *$", ended.out, re.MULTILINE)
+    assert re.search(r"^ +→ ops init --key-pair NAME", ended.out, re.MULTILINE)
+    assert re.search(r"^\d+ ok, 2 problems, \d unknown$", ended.out.splitlines()[-1])  # mlcore is not deployed either
+
+
+def test_an_unknown_stack_is_a_wrong_command_line(person: Person) -> None:
+    ended = person.ops("doctor", "stats-monitr")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "Did you mean stats-monitor?" in ended.err
+
+
+def test_refused_settings_are_a_problem_and_the_tools_are_looked_at_all_the_same(person: Person) -> None:
+    person.write(SETTINGS.replace(BUCKET, "A_Bucket"))
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(ended, "settings", "Did you mean a-bucket?", "ops init")
+    assert finding(ended, "terraform")[0] == "ok"
+    assert finding(ended, "credentials")[0] == "ok"
+    assert finding(ended, "the rest")[0] == "unknown"
+
+
+# --- tools
+
+
+def path_without(person: Person, *hidden: str) -> str:
+    """A PATH with everything that doctor runs but `hidden`."""
+    folder = person.home / "bin"
+    folder.mkdir()
+    for program in {"terraform", "ssh", "ssh-keygen", "ssh-add"} - set(hidden):
+        found = shutil.which(program)
+        assert found is not None
+        (folder / program).symlink_to(found)
+    return str(folder)
+
+
+def test_no_terraform(person: Person) -> None:
+    ended = person.ops("doctor", "--json", PATH=path_without(person, "terraform"))
+
+    is_the_only_problem(ended, "terraform", "terraform is not on the PATH", "Install 1.11 or newer: https://")
+
+
+def test_an_old_terraform(person: Person) -> None:
+    path = path_without(person, "terraform")
+    old = Path(path) / "terraform"
+    old.write_text('#!/bin/sh\necho \'{"terraform_version": "1.10.5"}\'\n', encoding="utf-8")
+    old.chmod(0o755)
+
+    ended = person.ops("doctor", "--json", PATH=path)
+
+    is_the_only_problem(ended, "terraform", "terraform 1.10.5", "https://developer.hashicorp.com/terraform/install")
+
+
+def test_no_provider(person: Person) -> None:
+    ended = person.ops("doctor", "--json", ML_INFRA_PROVIDER_MIRROR=str(person.home))
+
+    is_the_only_problem(
+        ended, "AWS provider", "no registry.terraform.io/hashicorp/aws/5.100.0 in that folder", "Name the folder"
+    )
+
+
+def test_no_ssh(person: Person) -> None:
+    ended = person.ops("doctor", "--json", PATH=path_without(person, "ssh"))
+
+    is_the_only_problem(ended, "ssh", "ssh is not on the PATH", "install OpenSSH's client")
+
+
+def test_no_node_and_no_cdktf(tmp_path: Path) -> None:
+    found = {each.subject: each for each in tools.cdktf(tmp_path)}
+
+    assert {subject: (each.state, each.fix) for subject, each in found.items()} == {
+        "node": ("problem", "make setup"),
+        "cdktf": ("problem", "make setup"),
+    }
+
+
+# --- the account
+
+
+def test_no_credentials(person: Person) -> None:
+    ended = person.ops("doctor", "--json", AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None)
+
+    is_the_only_problem(ended, "credentials", "Unable to locate credentials", "aws sts get-caller-identity")
+    assert finding(ended, "the rest")[0] == "unknown"
+    assert finding(ended, "clock")[0] == "unknown"
+
+
+def test_credentials_that_aws_does_not_accept(person: Person) -> None:
+    ended = behind(person, {"GetCallerIdentity": lambda _: Answer.xml_error("InvalidClientTokenId")})
+
+    is_the_only_problem(ended, "credentials", "AWS does not accept the credentials", "log in")
+
+
+def test_credentials_that_have_expired(person: Person) -> None:
+    ended = behind(person, {"GetCallerIdentity": lambda _: Answer.xml_error("ExpiredToken")})
+
+    is_the_only_problem(ended, "credentials", "the credentials have expired", "log in")
+
+
+def test_nobody_answers(person: Person) -> None:
+    ended = person.ops("doctor", "--json", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+
+    is_the_only_problem(ended, "credentials", "Could not connect to the endpoint", "check the network")
+
+
+@pytest.mark.parametrize(("minutes", "way"), [(-10, "ahead of"), (10, "behind")])
+def test_a_clock_that_is_off(person: Person, minutes: int, way: str) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=minutes), usegmt=True)
+    with front(person.endpoint, {}, date) as url:
+        ended = person.ops("doctor", "--json", AWS_ENDPOINT_URL=url)
+
+    is_the_only_problem(ended, "clock", f"{way} AWS's", "timedatectl set-ntp true")
+
+
+def test_a_clock_is_judged_by_a_refusal_too(person: Person) -> None:
+    """With a clock far off AWS refuses every signature, so the answer is an error: its date counts."""
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+    rules: dict[str, Rule] = {"GetCallerIdentity": lambda _: Answer.xml_error("SignatureDoesNotMatch")}
+    with front(person.endpoint, rules, date) as url:
+        ended = person.ops("doctor", "--json", AWS_ENDPOINT_URL=url)
+
+    assert problems(ended) == ["credentials", "clock"]
+    assert re.search(r"^(2:00:0\d|1:59:5\d) behind AWS's", finding(ended, "clock")[1])
+
+
+def test_a_clock_within_five_minutes_is_well(person: Person) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=4), usegmt=True)
+    with front(person.endpoint, {}, date) as url:
+        ended = person.ops("doctor", "--json", AWS_ENDPOINT_URL=url)
+
+    assert finding(ended, "clock")[0] == "ok"
+    assert ended.status == 0
+
+
+# --- the state
+
+
+def test_no_state_bucket(person: Person) -> None:
+    person.write(SETTINGS.replace(BUCKET, "not-made-yet"))
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(ended, "state bucket", "not-made-yet does not exist", "ops bootstrap")
+
+
+def test_a_state_bucket_that_is_not_right(person: Person) -> None:
+    s3 = person.aws("s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
+    s3.delete_public_access_block(Bucket=BUCKET)
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(ended, "state bucket", "not as it should be: versioning, public access", "ops bootstrap")
+
+
+def test_a_state_bucket_of_somebody_else(person: Person) -> None:
+    ended = behind(person, {f"HEAD /{BUCKET}": lambda _: Answer(403, b"")})
+
+    is_the_only_problem(ended, "state bucket", "it belongs to another account", "Name another in state.bucket")
+
+
+def test_a_state_bucket_in_another_region(person: Person) -> None:
+    name = "elsewhere-state"
+    location = {"LocationConstraint": "eu-west-1"}
+    person.aws("s3", "eu-west-1").create_bucket(Bucket=name, CreateBucketConfiguration=location)
+    person.write(SETTINGS.replace(BUCKET, name))
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(ended, "state bucket", f"{name} is in eu-west-1", 'set state.region = "eu-west-1"')
+
+
+def test_a_state_bucket_whose_setup_may_not_be_read_is_unknown(person: Person) -> None:
+    ended = behind(person, {f"GET /{BUCKET}?versioning": lambda _: Answer.xml_error("AccessDenied")})
+
+    state, detail, _ = finding(ended, "state bucket")
+    assert state == "unknown"
+    assert "versioning (these credentials may not call GetBucketVersioning)" in detail
+    assert ended.status == 0
+
+
+def test_a_lock_that_is_held(person: Person) -> None:
+    lock = {"ID": "1", "Operation": "OperationTypeApply", "Who": "a@laptop", "Created": "2026-11-25T20:00:00Z"}
+    key = "ml-core/ml-core/train-model.tfstate.tflock"
+    person.aws("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps(lock).encode())
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(
+        ended,
+        "state locks",
+        "train-model is locked by a@laptop since 2026-11-25T20:00:00Z (OperationTypeApply)",
+        "ops unlock train-model",
+    )
+
+
+def test_the_other_stacks_need_mlcore(person: Person) -> None:
+    ended = person.ops("doctor", "train-model", "--json")
+
+    is_the_only_problem(ended, "mlcore", "it is not deployed", "cdktf deploy mlcore")
+
+    machine = {"mode": "managed", "type": "aws_vpc", "name": "core", "instances": [{"attributes": {}}]}
+    state = {"version": 4, "serial": 1, "outputs": {}, "resources": [machine]}
+    person.aws("s3").put_object(Bucket=BUCKET, Key="ml-core/ml-core/mlcore.tfstate", Body=json.dumps(state).encode())
+    assert finding(person.ops("doctor", "train-model", "--json"), "mlcore")[0] == "ok"
+
+
+# --- the key pair
+
+
+def test_no_key_pair(person: Person) -> None:
+    key_pairs(person).delete_key_pair(KeyName=KEY_PAIR)
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(ended, "key pair", "EC2 has no key pair a-key in us-east-1", "ops init --key-pair NAME")
+    assert finding(ended, "private key")[0] == "unknown"
+
+
+def test_no_private_key(person: Person) -> None:
+    (person.home / ".ssh" / f"{KEY_PAIR}.pem").unlink()
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(
+        ended, "private key", "neither in the ssh agent nor in ~/.ssh/a-key, ~/.ssh/a-key.pem", "ssh-add FILE"
+    )
+
+
+def test_a_private_key_that_others_may_read(person: Person) -> None:
+    (person.home / ".ssh" / f"{KEY_PAIR}.pem").chmod(0o644)
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(ended, "private key", "(mode 644)", "chmod 600 ~/.ssh/a-key.pem")
+
+
+def test_the_private_key_of_another_pair(person: Person) -> None:
+    other = person.home / "other"
+    new_key(other)
+    other.replace(person.home / ".ssh" / f"{KEY_PAIR}.pem")
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(ended, "private key", "is the private key of another pair than a-key", "--key")
+
+
+def test_a_right_key_beside_a_wrong_one_is_found(person: Person) -> None:
+    new_key(person.home / "other")
+    (person.home / "other").rename(person.home / ".ssh" / KEY_PAIR)
+
+    assert finding(person.ops("doctor", "--json"), "private key") == ("ok", "~/.ssh/a-key.pem", None)
+
+
+def test_a_key_file_can_be_named(person: Person) -> None:
+    elsewhere = person.home / "my keys"
+    elsewhere.mkdir()
+    (person.home / ".ssh" / f"{KEY_PAIR}.pem").rename(elsewhere / "k")
+
+    named = person.ops("doctor", "--json", "--key", str(elsewhere / "k"))
+    assert finding(named, "private key") == ("ok", "~/my keys/k", None)
+
+    missing = person.ops("doctor", "--json", "--key", str(elsewhere / "no"))
+    is_the_only_problem(missing, "private key", "my keys/no does not exist", "give --key the file")
+
+
+def test_the_key_that_make_local_made_is_found(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_pair, "BUILD", person.home)
+    person.write(SETTINGS.replace(KEY_PAIR, "ml-core-local"))
+    import_key(person, "ml-core-local", person.home / ".ssh" / f"{KEY_PAIR}.pem")
+    (person.home / "local").mkdir()
+    (person.home / ".ssh" / f"{KEY_PAIR}.pem").rename(person.home / "local" / "ml-core-local.pem")
+
+    assert finding(person.ops("doctor", "--json"), "private key") == ("ok", "~/local/ml-core-local.pem", None)
+
+
+def test_a_key_with_a_passphrase_is_unknown_until_it_can_be_compared(person: Person) -> None:
+    file = person.home / ".ssh" / f"{KEY_PAIR}.pem"
+    file.unlink()
+    new_key(file, "a passphrase")
+    key_pairs(person).delete_key_pair(KeyName=KEY_PAIR)
+    import_key(person, KEY_PAIR, file)
+
+    ended = person.ops("doctor", "--json")
+    state, detail, fix = finding(ended, "private key")
+    assert (state, fix) == ("unknown", "ssh-add ~/.ssh/a-key.pem")
+    assert "passphrase" in detail
+    assert ended.status == 0
+
+    file.with_name("public").rename(file.with_name(f"{file.name}.pub"))
+    assert finding(person.ops("doctor", "--json"), "private key")[0] == "ok"
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[str]:
+    """A real ssh agent; its socket."""
+    place = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()  # it has said where it listens
+    yield str(place)
+    process.terminate()
+    process.wait(timeout=30)
+    process.stdout.close()
+
+
+def test_a_key_in_the_agent(person: Person, agent: str) -> None:
+    file = person.home / ".ssh" / f"{KEY_PAIR}.pem"
+    environment = {**os.environ, "SSH_AUTH_SOCK": agent}
+    subprocess.run(["ssh-add", "-q", str(file)], env=environment, check=True, timeout=60)
+    file.unlink()
+
+    ended = person.ops("doctor", "--json", SSH_AUTH_SOCK=agent)
+
+    assert finding(ended, "private key") == ("ok", "in the ssh agent", None)
+
+
+def test_another_key_in_the_agent_does_not_count(person: Person, agent: str) -> None:
+    file = person.home / ".ssh" / f"{KEY_PAIR}.pem"
+    file.unlink()
+    new_key(person.home / "other")
+    environment = {**os.environ, "SSH_AUTH_SOCK": agent}
+    subprocess.run(["ssh-add", "-q", str(person.home / "other")], env=environment, check=True, timeout=60)
+
+    assert problems(person.ops("doctor", "--json", SSH_AUTH_SOCK=agent)) == ["private key"]
+
+
+# --- machines
+
+
+def test_a_type_that_the_zone_does_not_have(person: Person) -> None:
+    ended = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__INSTANCE_TYPE="trn1.2xlarge")
+
+    is_the_only_problem(
+        ended,
+        "worker: type",
+        "trn1.2xlarge is not offered in us-east-1a, only in us-east-1c, us-east-1f",
+        "choose another train_model.instance_type",
+    )
+
+
+def test_a_withdrawn_type_says_so(person: Person) -> None:
+    ended = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__INSTANCE_TYPE="dl1.24xlarge")
+
+    is_the_only_problem(
+        ended,
+        "worker: type",
+        "EC2 does not offer dl1.24xlarge in us-east-1",
+        "choose another train_model.instance_type",
+    )
+    assert "withdrawn since 2026-07" in finding(ended, "worker: type")[1]
+
+
+def test_a_zone_that_the_account_does_not_have(person: Person) -> None:
+    person.write('[deployment]\nregion = "ap-northeast-1"\n' + SETTINGS + 'region = "us-east-1"\n')
+    import_key(person, KEY_PAIR, person.home / ".ssh" / f"{KEY_PAIR}.pem", "ap-northeast-1")
+
+    ended = person.ops("doctor", "mlcore", "--json", ML_INFRA_MLCORE__AZ_2="ap-northeast-1b")
+
+    is_the_only_problem(
+        ended,
+        "zones",
+        "ap-northeast-1b (mlcore.az_2) does not exist for this account",
+        "set mlcore.az_2 to one of: ap-northeast-1a, ap-northeast-1c, ap-northeast-1d",
+    )
+
+
+def test_a_named_image_that_does_not_exist(person: Person) -> None:
+    ended = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__AMI="ami-0123456789abcdef0")
+
+    is_the_only_problem(
+        ended, "worker: image", "EC2 has no image ami-0123456789abcdef0", 'set train_model.ami = "" to look it up'
+    )
+
+
+def test_an_image_parameter_that_the_region_does_not_have(person: Person) -> None:
+    ended = behind(person, {"GetParameter": lambda _: Answer.json_error("ParameterNotFound")}, "mlcore")
+
+    is_the_only_problem(
+        ended, "jump: image", "us-east-1 has no public parameter /aws/service/canonical", "mlcore.jump_ami"
+    )
+
+
+def image(architecture: str = "x86_64", state: str = "available") -> dict[str, Rule]:
+    """ec2:DescribeImages with one image; the embedded AWS makes none of another architecture."""
+    body = (
+        '<DescribeImagesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><imagesSet><item>'
+        f"<imageId>ami-0123456789abcdef0</imageId><name>theirs</name><imageState>{state}</imageState>"
+        f"<architecture>{architecture}</architecture></item></imagesSet></DescribeImagesResponse>"
+    )
+    return {"DescribeImages": lambda _: Answer(200, body.encode(), "text/xml")}
+
+
+def test_an_image_for_another_architecture(person: Person) -> None:
+    ended = behind(person, image("arm64"), "mlcore", ML_INFRA_MLCORE__JUMP_AMI="ami-0123456789abcdef0")
+
+    is_the_only_problem(
+        ended, "jump: image", "ami-0123456789abcdef0 (theirs) is for arm64, and t3.nano is x86_64", "mlcore.jump_ami"
+    )
+
+
+def test_an_image_that_is_not_available(person: Person) -> None:
+    ended = behind(person, image(state="deregistered"), "mlcore")
+
+    is_the_only_problem(ended, "jump: image", "ami-0123456789abcdef0 (theirs) is deregistered", "mlcore.jump_ami")
+
+
+def test_an_image_that_does_not_say_its_size_is_unknown(person: Person) -> None:
+    ended = behind(person, image())
+
+    assert finding(ended, "worker: image")[0] == "unknown"
+    assert finding(ended, "jump: image")[0] == "ok"  # its root volume is as large as the image's
+
+
+def test_an_image_that_is_larger_than_the_root_volume(person: Person) -> None:
+    """The deep learning image of the embedded AWS has 75 GiB."""
+    ended = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__ROOT_VOLUME__SIZE_GB="50")
+
+    is_the_only_problem(
+        ended, "worker: image", "needs 75 GiB, and train_model.root_volume.size_gb is 50", "size_gb = 75 or more"
+    )
+
+
+# --- quotas
+
+
+@pytest.mark.parametrize(
+    ("worker", "code", "name", "vcpu"),
+    [
+        ("g6.12xlarge", "L-DB2E81BA", "G and VT", 48),
+        ("p5.48xlarge", "L-417A185B", "P", 192),
+        ("trn1.32xlarge", "L-2C3B7624", "Trn", 128),
+        ("dl1.24xlarge", "L-6E869C2A", "DL", 96),
+    ],
+)
+def test_a_vcpu_quota_that_is_too_small(person: Person, worker: str, code: str, name: str, vcpu: int) -> None:
+    ended = behind(person, quotas(PLENTY | {code: vcpu - 1.0}), ML_INFRA_TRAIN_MODEL__INSTANCE_TYPE=worker)
+
+    state, detail, fix = finding(ended, f"vCPU: {name}")
+    assert state == "problem"
+    assert detail == f"{vcpu} needed (worker {vcpu}), 0 used by others, quota {vcpu - 1}"
+    assert fix is not None
+    assert f"--region us-east-1 --service-code ec2 --quota-code {code} --desired-value {vcpu}" in fix
+    assert ended.status == 1
+
+
+def test_the_default_quota_counts_where_the_account_has_none_of_its_own(person: Person) -> None:
+    defaults = {"L-DB2E81BA": 0.0}
+    ended = behind(person, quotas({key: PLENTY[key] for key in PLENTY if key != "L-DB2E81BA"}, defaults))
+
+    is_the_only_problem(ended, "vCPU: G and VT", "quota 0 (AWS default)", "request-service-quota-increase")
+
+
+def launch(
+    person: Person, instance_type: str, count: int = 1, tags: Mapping[str, str] | None = None, **more: Any
+) -> None:
+    ec2 = person.aws("ec2")
+    ubuntu = ec2.describe_images(Owners=["099720109477"])["Images"][0]["ImageId"]
+    named = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
+    specification = {"TagSpecifications": [{"ResourceType": "instance", "Tags": named}]} if named else {}
+    ec2.run_instances(
+        ImageId=ubuntu, InstanceType=instance_type, MinCount=count, MaxCount=count, **specification, **more
+    )
+
+
+def test_what_runs_already_counts_against_the_quota(person: Person) -> None:
+    launch(person, "g5.xlarge", 2)  # 4 vCPU each
+    launch(person, "g4dn.2xlarge")  # 8, not in the table: EC2 is asked
+    launch(person, "m5.large")  # of another family
+
+    ended = behind(person, quotas(PLENTY | {"L-DB2E81BA": 63.0}))
+
+    is_the_only_problem(
+        ended, "vCPU: G and VT", "48 needed (worker 48), 16 used by others, quota 63", "--desired-value 64"
+    )
+    assert finding(ended, "vCPU: Standard")[1] == "4 needed (jump 2, metrics 2), 2 used by others, quota 64"
+
+
+def test_what_is_deployed_already_does_not_count_against_itself(person: Person) -> None:
+    launch(person, "g6.12xlarge", tags={"deployment": "ml-core", "stack": "train-model"})
+
+    ended = behind(person, quotas(PLENTY | {"L-DB2E81BA": 48.0}))
+
+    assert finding(ended, "vCPU: G and VT") == ("ok", "48 needed (worker 48), 0 used by others, quota 48", None)
+
+
+def test_another_deployment_counts(person: Person) -> None:
+    launch(person, "g6.12xlarge", tags={"deployment": "another", "stack": "train-model"})
+
+    ended = behind(person, quotas(PLENTY | {"L-DB2E81BA": 48.0}))
+
+    is_the_only_problem(ended, "vCPU: G and VT", "48 used by others, quota 48", "--desired-value 96")
+
+
+def test_spot_and_stopped_machines_do_not_count(person: Person) -> None:
+    launch(person, "g5.xlarge", InstanceMarketOptions={"MarketType": "spot"})
+    launch(person, "g6.xlarge")
+    ec2 = person.aws("ec2")
+    instances = [
+        instance
+        for reservation in ec2.describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
+        if instance["InstanceType"] == "g6.xlarge"
+    ]
+    ec2.stop_instances(InstanceIds=[instance["InstanceId"] for instance in instances])
+
+    ended = behind(person, quotas(PLENTY))
+
+    assert finding(ended, "vCPU: G and VT")[1] == "48 needed (worker 48), 0 used by others, quota 64"
+
+
+def test_a_quota_that_may_not_be_read_is_unknown(person: Person) -> None:
+    denied: dict[str, Rule] = {
+        call: lambda _: Answer.json_error("AccessDeniedException")
+        for call in ("GetServiceQuota", "GetAWSDefaultServiceQuota")
+    }
+
+    ended = behind(person, denied)
+
+    assert ended.status == 0
+    for subject in ("vCPU: Standard", "vCPU: G and VT", "Elastic IPs", "VPCs"):
+        state, detail, _ = finding(ended, subject)
+        assert state == "unknown"
+        assert "these credentials may not call GetServiceQuota" in detail
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "code"),
+    [
+        ("m5.large", "L-1216C47A"),
+        ("im4gn.large", "L-1216C47A"),
+        ("d3en.xlarge", "L-1216C47A"),
+        ("t3.nano", "L-1216C47A"),
+        ("p4d.24xlarge", "L-417A185B"),
+        ("g5g.xlarge", "L-DB2E81BA"),
+        ("vt1.3xlarge", "L-DB2E81BA"),
+        ("dl2q.24xlarge", "L-6E869C2A"),
+        ("trn2.48xlarge", "L-2C3B7624"),
+        ("inf2.xlarge", None),
+        ("mac2.metal", None),
+        ("u-6tb1.metal", None),
+    ],
+)
+def test_the_quota_of_a_family(instance_type: str, code: str | None) -> None:
+    assert family_quota(instance_type) == code
+
+
+def test_no_elastic_ip_left(person: Person) -> None:
+    ec2 = person.aws("ec2")
+    for _ in range(5):
+        ec2.allocate_address(Domain="vpc")
+
+    ended = behind(person, quotas(PLENTY))
+
+    is_the_only_problem(
+        ended, "Elastic IPs", "1 needed (the NAT gateway), 5 used by others, quota 5", "--quota-code L-0263D0A3"
+    )
+
+
+def test_the_elastic_ip_of_mlcore_is_its_own(person: Person) -> None:
+    ec2 = person.aws("ec2")
+    ours = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(5)][:1]
+    ec2.create_tags(
+        Resources=ours, Tags=[{"Key": "deployment", "Value": "ml-core"}, {"Key": "stack", "Value": "mlcore"}]
+    )
+
+    ended = behind(person, quotas(PLENTY))
+
+    assert finding(ended, "Elastic IPs") == ("ok", "1 needed (the NAT gateway), 4 used by others, quota 5", None)
+
+
+def test_no_vpc_left(person: Person) -> None:
+    """The embedded AWS has the quota of VPCs itself: 5, and a default VPC."""
+    ec2 = person.aws("ec2")
+    for number in range(4):
+        ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(
+        ended, "VPCs", "1 needed (the network), 5 used by others, quota 5", "vpc --quota-code L-F678F1CE"
+    )
+
+
+def test_the_vpc_of_mlcore_is_its_own(person: Person) -> None:
+    ec2 = person.aws("ec2")
+    made = [ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")["Vpc"]["VpcId"] for number in range(4)]
+    ours = [{"Key": "deployment", "Value": "ml-core"}, {"Key": "stack", "Value": "mlcore"}]
+    ec2.create_tags(Resources=made[:1], Tags=ours)
+
+    assert finding(person.ops("doctor", "--json"), "VPCs")[0] == "ok"
+
+
+def test_no_notebook_of_the_type_left(person: Person) -> None:
+    ended = behind(person, quotas(PLENTY) | notebook_quota(0))
+
+    is_the_only_problem(
+        ended,
+        "notebook",
+        "1 needed (ml.t3.medium), 0 used by others, quota 0",
+        "--service-code sagemaker --quota-code L-NB --desired-value 1",
+    )
+
+
+def test_another_notebook_counts_and_our_own_does_not(person: Person) -> None:
+    sagemaker = person.aws("sagemaker")
+    for name in ("ml-core-dev-gaudi-sagemaker-nb-instance", "theirs"):
+        sagemaker.create_notebook_instance(
+            NotebookInstanceName=name, InstanceType="ml.t3.medium", RoleArn="arn:aws:iam::123456789012:role/any"
+        )
+
+    ended = behind(person, quotas(PLENTY) | notebook_quota(2))
+
+    assert finding(ended, "notebook") == ("ok", "1 needed (ml.t3.medium), 1 used by others, quota 2", None)
+
+
+def test_a_notebook_quota_that_is_not_listed_is_unknown(person: Person) -> None:
+    ended = behind(person, quotas(PLENTY) | notebook_quota(2, "something else"))
+
+    state, detail, _ = finding(ended, "notebook")
+    assert state == "unknown"
+    assert 'no quota is called "ml.t3.medium for notebook instance usage"' in detail
+
+
+# --- permissions
+
+
+def test_actions_that_no_policy_allows(person: Person) -> None:
+    denied = {"ec2:RunInstances": "implicitDeny", "iam:PassRole": "explicitDeny"}
+
+    ended = behind(person, identity(IAM_USER) | simulation(denied), "mlcore")
+
+    is_the_only_problem(ended, "permissions: mlcore", f"no policy of {IAM_USER} allows ec2:RunInstances", "allowed")
+    assert "iam:PassRole on arn:aws:iam::123456789012:role/ml-core-jump" in finding(ended, "permissions: mlcore")[1]
+
+
+def test_actions_that_the_organization_denies(person: Person) -> None:
+    rules = identity(IAM_USER) | simulation({"ec2:RunInstances": "implicitDeny"}, organization=False)
+
+    ended = behind(person, rules, "mlcore")
+
+    is_the_only_problem(
+        ended, "permissions: mlcore", "an organization's policy (SCP) denies ec2:RunInstances", "allowed"
+    )
+
+
+def test_actions_that_hang_on_conditions_are_unknown(person: Person) -> None:
+    rules = identity(IAM_USER) | simulation(missing={"ec2:CreateVpc": "aws:MultiFactorAuthPresent"})
+
+    ended = behind(person, rules, "mlcore")
+
+    state, detail, _ = finding(ended, "permissions: mlcore")
+    assert state == "unknown"
+    assert "ec2:CreateVpc depend on conditions" in detail
+    assert "aws:MultiFactorAuthPresent" in detail
+    assert ended.status == 0
+
+
+def test_a_simulation_that_is_denied_is_unknown(person: Person) -> None:
+    rules = identity(IAM_USER) | {"SimulatePrincipalPolicy": lambda _: Answer.xml_error("AccessDenied")}
+
+    ended = behind(person, rules)
+
+    state, detail, fix = finding(ended, "permissions")
+    assert state == "unknown"
+    assert "SimulatePrincipalPolicy is denied" in detail
+    assert fix is not None
+    assert "iam:SimulatePrincipalPolicy" in fix
+    assert ended.status == 0
+
+
+def test_a_simulation_that_the_embedded_aws_lacks_is_unknown(person: Person) -> None:
+    ended = behind(person, identity(IAM_USER))
+
+    assert finding(ended, "permissions")[:2] == (
+        "unknown",
+        "the embedded AWS does not have SimulatePrincipalPolicy",
+    )
+
+
+def test_a_session_is_judged_by_its_role_with_the_roles_path(person: Person) -> None:
+    person.aws("iam").create_role(
+        RoleName="AWSReservedSSO_Deploy_1", Path="/aws-reserved/sso.amazonaws.com/", AssumeRolePolicyDocument="{}"
+    )
+    session = "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Deploy_1/me@example.com"
+    seen: list[Mapping[str, list[str]]] = []
+
+    ended = behind(person, identity(session) | simulation(seen=seen), "train-model")
+
+    assert finding(ended, "permissions: train-model")[0] == "ok"
+    role = "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Deploy_1"
+    assert {form["PolicySourceArn"][0] for form in seen} == {role}
+    passed = [form for form in seen if form["ActionNames.member.1"] == ["iam:PassRole"]]
+    assert [form["ResourceArns.member.1"] for form in passed] == [["arn:aws:iam::123456789012:role/ml-core-ml_worker"]]
+    assert ["ec2.amazonaws.com"] in passed[0].values()
+
+
+def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None:
+    """A table by hand: one telling action of each kind of resource, and where its name is known before the deploy."""
+    arn = "arn:aws:{}:us-east-1:123456789012:{}"
+    telling = {
+        "mlcore": {
+            ("ec2:CreateNatGateway", "*"),
+            ("elasticfilesystem:PutBackupPolicy", "*"),
+            ("iam:CreateInstanceProfile", "arn:aws:iam::123456789012:instance-profile/ml-core-jump"),
+            ("ssm:PutParameter", arn.format("ssm", "parameter/AmazonCloudWatch-ml-core-cw_agent__config")),
+            ("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/ml-core/ml-core/mlcore.tfstate.tflock"),
+        },
+        "stats-monitor": {
+            ("ec2:AttachVolume", "*"),
+            ("secretsmanager:GetRandomPassword", "*"),
+            ("ssm:PutParameter", arn.format("ssm", "parameter/ml-core/stats-monitor/grafana-admin-password")),
+        },
+        "train-model": {
+            ("ec2:CreateSnapshot", "*"),
+            ("logs:PutRetentionPolicy", arn.format("logs", "log-group:/ml-infra/ml-core/train-model/training")),
+            ("iam:AttachRolePolicy", "arn:aws:iam::123456789012:role/ml-core-ml_worker"),
+        },
+        "train-model-dev": {
+            ("sagemaker:CreateNotebookInstance", "*"),
+            ("iam:PassRole", "arn:aws:iam::123456789012:role/ml-core-sagemaker_nb_role"),
+        },
+    }
+    for stack, expected in telling.items():
+        seen: list[Mapping[str, list[str]]] = []
+        behind(person, identity(IAM_USER) | simulation(seen=seen), stack)
+        asked = {
+            (action[0], form["ResourceArns.member.1"][0])
+            for form in seen
+            for name, action in form.items()
+            if name.startswith("ActionNames.member.")
+        }
+        assert expected <= asked
+        assert (("ec2:CreateNatGateway", "*") in asked) == (stack == "mlcore")
+
+
+def test_the_root_user_may_do_everything(person: Person) -> None:
+    ended = behind(person, identity("arn:aws:iam::123456789012:root"))
+
+    assert finding(ended, "permissions")[0] == "ok"
+
+
+def test_a_caller_without_policies_of_its_own_is_unknown(person: Person) -> None:
+    ended = behind(person, identity("arn:aws:sts::123456789012:federated-user/someone"))
+
+    state, detail, _ = finding(ended, "permissions")
+    assert state == "unknown"
+    assert "neither an IAM user nor a role" in detail
+
+
+def test_an_answer_that_nobody_expects_stops_no_other_check(person: Person) -> None:
+    ended = behind(person, image() | {"GetParameter": lambda _: Answer.of({"Parameter": {}})})
+
+    state, detail, _ = finding(ended, "images")
+    assert state == "unknown"
+    assert "KeyError('Value')" in detail
+    assert finding(ended, "VPCs")[0] == "ok"
+
+
+def test_a_check_that_cannot_run_stops_no_other(person: Person) -> None:
+    denied: dict[str, Rule] = {
+        call: lambda _: Answer.ec2_error("UnauthorizedOperation")
+        for call in ("DescribeKeyPairs", "DescribeInstanceTypeOfferings", "DescribeAvailabilityZones")
+    }
+
+    ended = behind(person, denied)
+
+    assert ended.status == 0
+    for subject, call in (
+        ("key pair", "DescribeKeyPairs"),
+        ("types", "DescribeInstanceTypeOfferings"),
+        ("zones", "DescribeAvailabilityZones"),
+    ):
+        assert finding(ended, subject)[:2] == ("unknown", f"these credentials may not call {call}")
+    assert finding(ended, "worker: image")[0] == "ok"
+    assert finding(ended, "VPCs")[0] == "ok"
