@@ -1,0 +1,65 @@
+# `make help` lists the commands.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-tests local local-down local-shell shell test unit ops-tests e2e boot lint arch bench bench-boot
+
+# Several at once would be unreadable if they wrote as they go; makes older than 4.0 cannot help it.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+local: setup  ## the whole infrastructure on the embedded AWS: real Terraform, no account
+	@$(PY) -m ops.local up
+
+local-shell: setup  ## a shell whose cdktf commands talk to the embedded AWS
+	@$(PY) -m ops.shell --local
+
+local-down:  ## destroy everything on the embedded AWS and stop it
+	@test -x $(PY) || { echo "nothing is set up here: make local" >&2; exit 1; }
+	@$(PY) -m ops.local down
+
+shell: setup  ## a shell whose cdktf commands talk to your AWS account
+	@$(PY) -m ops.shell
+
+test: setup-tests  ## every test: style and types, unit, ops, end to end with real Terraform, boots
+	@$(PY) -m ops.system_packages
+	@echo "Three at a time; each shows what it said at its end, the longest after ten minutes: lint e2e unit ops-tests boot"
+	@$(MAKE) --no-print-directory -j3 $(SYNC) WHICH="-m system" lint e2e unit ops-tests boot
+
+lint: setup-tests  ## style and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+unit: setup-tests  ## synthesis, settings, validation by Terraform, and of ops what needs nothing of the system
+	@$(PY) -m ops.shell -- $(PY) -m pytest -m "not system" tests/unit tests/embedded_aws tests/ops
+
+# make test leaves out what make unit runs.
+ops-tests: setup-tests  ## the commands of ops: real sshd, rsync and Terraform (Linux, as root)
+	@$(PY) -m ops.system_packages
+	@$(PY) -m ops.shell -- $(PY) -m pytest $(WHICH) tests/ops
+
+e2e: setup-tests  ## the cdktf commands, real Terraform and the embedded AWS
+	@$(PY) -m ops.shell -- $(PY) -m pytest tests/e2e
+
+boot: setup-tests  ## the boot scripts, run by a real systemd on loop devices (Linux, as root)
+	@$(PY) -m ops.system_packages
+	@$(PY) -m ops.shell -- $(PY) -m pytest tests/boot
+
+bench: setup-tests  ## speed and memory, as ratios
+	@$(PY) -m ops.shell -- $(PY) -m benchmarks.synthesis
+
+bench-boot: setup-tests  ## seconds to ready of every machine (Linux, as root)
+	@$(PY) -m ops.shell -- $(PY) -m benchmarks.boot
+
+arch: setup  ## draw images/arch.png from the synthesized stacks
+	@$(PY) -m ops.draw
+
+setup:  ## Python packages, Node and the cdktf CLI, from the lock files into this folder
+	@$(PYTHON) ops/set_up.py
+
+setup-tests:
+	@$(PYTHON) ops/set_up.py --tests
