@@ -283,6 +283,12 @@ def deployment_name(value: str) -> str:
             "does not end with a hyphen.",
             "Write a name like ml-core.",
         )
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html
+    if value == "sg" or value.startswith("sg-"):
+        raise RefusedError(
+            "It begins the names of security groups, which may not begin with sg-: those are EC2's ids.",
+            "Write a name like ml-core.",
+        )
     return value
 
 

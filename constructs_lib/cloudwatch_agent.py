@@ -9,9 +9,12 @@ from constructs import Construct
 from constructs_lib.deployment import Deployment
 from constructs_lib.terraform_text import lines, literal
 
+# Metrics of NVIDIA GPUs, to append to another configuration; the agent fails by it where nvidia-smi is missing.
+NVIDIA = Path(__file__).with_name("cloudwatch_agent_nvidia.json")
+
 # The managed policy CloudWatchAgentServerPolicy lets a machine read parameters with this prefix only:
 # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/CloudWatchAgentServerPolicy.html
-_READABLE_PREFIX = "AmazonCloudWatch-"
+READABLE_PREFIX = "AmazonCloudWatch-"
 # Standard parameters: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
 _STANDARD_PARAMETER_BYTES = 4096
 
@@ -39,7 +42,7 @@ class AgentConfiguration(Construct):
         self.parameter = SsmParameter(
             self,
             id,
-            name=_READABLE_PREFIX + deployment.prefixed(name),
+            name=READABLE_PREFIX + deployment.prefixed(name),
             type="String",
             description="CloudWatch agent configuration",
             value=lines(literal(compact)),

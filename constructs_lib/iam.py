@@ -31,6 +31,20 @@ def allow(
     return statement | ({"Condition": condition} if condition else {})
 
 
+def deny_reading_parameters(*, but: str) -> Statement:
+    """No SSM parameter may be read but those whose names begin with `but`.
+
+    For roles with AmazonSSMManagedInstanceCore, which lets them read every parameter of the account, secrets too:
+    https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonSSMManagedInstanceCore.html
+    """
+    actions = ["GetParameter", "GetParameters", "GetParametersByPath", "GetParameterHistory"]
+    return {
+        "Effect": "Deny",
+        "Action": [f"ssm:{action}" for action in actions],
+        "NotResource": [f"arn:aws:ssm:*:*:parameter/{but}*"],
+    }
+
+
 def policy_document(*statements: Statement) -> str:
     """An IAM policy document as JSON."""
     return lines(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, indent=2) + "\n")

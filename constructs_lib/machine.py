@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cdktf import TerraformResourceLifecycle
+from cdktf import ITerraformDependable, TerraformResourceLifecycle
 from cdktf_cdktf_provider_aws.data_aws_ssm_parameter import DataAwsSsmParameter
 from cdktf_cdktf_provider_aws.instance import (
     Instance,
@@ -20,6 +20,7 @@ class Machine(Construct):
 
     A looked-up image is ignored after creation, so that a new image never replaces a running machine; a named one is
     not.
+    depends_on: its role's attachments, so that it never runs without its rights: not at its start, not while it stops.
     Changed user data replaces the machine: changing it in place would stop the machine and not run it.
     """
 
@@ -37,12 +38,18 @@ class Machine(Construct):
         key_name: str,
         user_data: str,
         public_ip: bool,
+        depends_on: Sequence[ITerraformDependable],
         root_volume: Gp3Volume | None = None,
         instance_profile: str | None = None,
         metadata_hop_limit: int = 1,
     ) -> None:
         super().__init__(scope, id)
         lookup = None if ami else DataAwsSsmParameter(self, f"{id}_ami", name=image_parameter)
+        ignored = ["ami"] if lookup else []
+        if public_ip:
+            # Of a machine that is stopped the provider reads false, and would replace it at the next deploy:
+            # https://github.com/hashicorp/terraform-provider-aws/issues/33775
+            ignored.append("associate_public_ip_address")
         self.instance = Instance(
             self,
             id,
@@ -68,5 +75,6 @@ class Machine(Construct):
                 throughput=root_volume.throughput_mbps if root_volume else None,
             ),
             tags={"Name": name},
-            lifecycle=TerraformResourceLifecycle(ignore_changes=["ami"]) if lookup else None,
+            lifecycle=TerraformResourceLifecycle(ignore_changes=ignored) if ignored else None,
+            depends_on=list(depends_on),
         )

@@ -49,6 +49,9 @@ PROVIDER_TYPES: Final = frozenset(
 # Family -> the family to take instead.
 EXCLUDED_BY_AL2023: Final = MappingProxyType({"p2": "g5", "p3": "g5", "p3dn": "p4d", "g3": "g5", "inf1": "inf2"})
 
+# Those of EXCLUDED_BY_AL2023 are not needed here.
+_NVIDIA: Final = frozenset({"g4dn", "g5", "g6", "p4d", "p4de", "p5"})
+
 NOTEBOOK_TYPES: Final = frozenset(name for name in PROVIDER_TYPES if name.split(".")[1] not in EXCLUDED_BY_AL2023)
 
 
@@ -67,3 +70,8 @@ def notebook_type(name: str) -> str:
         f'The pinned AWS provider (hashicorp/aws 5.100.0) does not know the notebook type "{name}".',
         did_you_mean(name, sorted(NOTEBOOK_TYPES), otherwise="Choose one such as ml.t3.medium or ml.g5.xlarge."),
     )
+
+
+def has_nvidia_gpus(name: str) -> bool:
+    """Whether notebooks of this type have NVIDIA GPUs."""
+    return name.split(".")[1] in _NVIDIA

@@ -202,11 +202,10 @@ def _completed(given: dict[str, Any], region: regions.Region | None) -> dict[str
     if isinstance(state, dict) and state.get("region", "") == "":
         data["state"] = {**state, "region": region.name}
     if isinstance(mlcore, dict):
-        zones = {key: mlcore[key] for key in ("az", "az_2") if mlcore.get(key, "") != ""}
-        for key in ("az", "az_2"):
-            if key not in zones:
-                zones[key] = next(zone for zone in region.zones if zone not in zones.values())
-        data["mlcore"] = {**mlcore, **zones}
+        # az does not follow from az_2: another az is another file system.
+        az = mlcore.get("az", "") or region.zones[0]
+        az_2 = mlcore.get("az_2", "") or next(zone for zone in region.zones if zone != az)
+        data["mlcore"] = {**mlcore, "az": az, "az_2": az_2}
     return data
 
 

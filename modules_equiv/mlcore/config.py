@@ -34,6 +34,6 @@ class MlCoreConfig(SettingsModel):
             choice = [other for other in others.zones if other != zone] if others else []
             raise RefusedError(
                 f"az and az_2 are both {zone}, and the second public subnet is there to be elsewhere.",
-                f"Choose another for az_2: {', '.join(choice)}.",
+                f"Choose another for az_2: {', '.join(choice)}. Or set az too.",
             )
         return zone

@@ -48,6 +48,7 @@ class SharedFileSystem(Construct):
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id)
+        lifecycle = None if allow_destroy else TerraformResourceLifecycle(prevent_destroy=True)
         self.file_system = EfsFileSystem(
             self,
             "core",
@@ -60,7 +61,7 @@ class SharedFileSystem(Construct):
             performance_mode="generalPurpose",
             lifecycle_policy=[EfsFileSystemLifecyclePolicy(transition_to_ia="AFTER_30_DAYS")],
             tags={"Name": deployment.prefixed("gaudi_ml_core_efs")},
-            lifecycle=None if allow_destroy else TerraformResourceLifecycle(prevent_destroy=True),
+            lifecycle=lifecycle,
         )
         satellites = Construct(self, "satellites")
         EfsBackupPolicy(
@@ -106,4 +107,6 @@ class SharedFileSystem(Construct):
             subnet_id=subnet_id,
             security_groups=[security_group_id],
             depends_on=list(depends_on),
+            # Another network would take it from under machines that write: that plan is refused before it begins.
+            lifecycle=lifecycle,
         )

@@ -118,7 +118,7 @@ class Network(Construct):
 
 class SecurityGroups(Construct):
     """Three groups. Rules are part of the groups, so that a rule somebody added by hand shows in the next plan and
-    goes.
+    goes; a direction without rules says so with an empty list, since Terraform leaves alone what is not said.
 
     deployer_cidrs: IPv4 blocks, the only outside sources that are let in anywhere, and to port 22 only.
     """
@@ -168,6 +168,7 @@ class SecurityGroups(Construct):
                     cidr_blocks=list(deployer_cidrs),
                 )
             ],
+            egress=[],
             revoke_rules_on_delete=True,
             tags={"Name": deployment.prefixed("allow_ssh_from_deployer")},
         )
@@ -177,6 +178,7 @@ class SecurityGroups(Construct):
             name=deployment.prefixed("allow_ml_core_egress"),
             description="HTTPS and HTTP to anywhere",
             vpc_id=vpc_id,
+            ingress=[],
             egress=[
                 SecurityGroupEgress(
                     description=f"{name} to anywhere",

@@ -100,6 +100,7 @@ class MlCoreStack(BaseStack):
             key_name=key_name,
             public_ip=True,
             instance_profile=self.jump_access.instance_profile().name,
+            depends_on=self.jump_access.attachments,
             user_data=user_data.render(
                 values={**self.boot_values(), **self.jump_status.values},
                 files=[user_data.LIBRARY, _HERE / "boot" / "jump.sh"],

@@ -100,6 +100,7 @@ class StatsMonitorStack(BaseStack):
             public_ip=False,
             root_volume=config.root_volume,
             instance_profile=self.access.instance_profile().name,
+            depends_on=self.access.attachments,
             # Grafana runs in a container: its answer from the metadata service takes one hop more.
             metadata_hop_limit=2,
             user_data=user_data.render(
@@ -124,7 +125,8 @@ class StatsMonitorStack(BaseStack):
         return SsmParameter(
             self,
             "grafana_admin",
-            name=f"/{self.deployment.name}/{STACK}/grafana-admin-password",
+            # Below /ml-infra: a parameter may not begin with aws or ssm, as a deployment's name may.
+            name=f"/ml-infra/{self.deployment.name}/{STACK}/grafana-admin-password",
             type="SecureString",
             description="Password of Grafana's user admin",
             value_wo=self.random_password("grafana_password", length=_PASSWORD_LENGTH),

@@ -1,5 +1,6 @@
 """train-model: the training machine, its data volume and what it may do."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +11,14 @@ from constructs import Construct
 from constructs_lib import user_data
 from constructs_lib.base_stack import BaseStack
 from constructs_lib.boot_status import BootStatus
-from constructs_lib.cloudwatch_agent import AgentConfiguration
+from constructs_lib.cloudwatch_agent import NVIDIA, READABLE_PREFIX, AgentConfiguration
 from constructs_lib.deployment import Deployment
 from constructs_lib.iam import (
     CLOUDWATCH_AGENT,
     EC2,
     SSM_CORE,
     ServiceRole,
+    deny_reading_parameters,
     efs_client,
     s3_prefix,
 )
@@ -65,6 +67,8 @@ class TrainModelStack(BaseStack):
             statements=[
                 efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=True),
                 self.status.write,
+                # Whatever the training code is, it does not read Grafana's password, nor anybody's.
+                deny_reading_parameters(but=f"{READABLE_PREFIX}{deployment.name}-"),
                 *s3_prefix(config.data_s3_uri, write=False),
                 *s3_prefix(config.output_s3_uri, write=True),
             ],
@@ -76,7 +80,7 @@ class TrainModelStack(BaseStack):
                 "cloudwatch_agent_gpu_cfg",
                 deployment=deployment,
                 name="cw_agent__gpu",
-                file=_HERE / "cloudwatch_agent_nvidia.json",
+                file=NVIDIA,
             )
             if machine_type.family == "nvidia"
             else None
@@ -103,6 +107,7 @@ class TrainModelStack(BaseStack):
             public_ip=False,
             root_volume=config.root_volume,
             instance_profile=self.access.instance_profile().name,
+            depends_on=self.access.attachments,
             user_data=user_data.render(
                 values={
                     **self.boot_values(),
@@ -110,6 +115,8 @@ class TrainModelStack(BaseStack):
                     **self.status.values,
                     "DATA_VOLUME_ID": self.msls.volume.id,
                     "BOOT_PROFILE": machine_type.family,
+                    # A type that needs another image needs a new machine, though changes of the image are ignored.
+                    "IMAGE": sha256((config.ami or machine_type.image_parameter).encode()).hexdigest()[:8],
                     "ACCELERATOR_COUNT": str(machine_type.accelerator_count),
                     "CLOUDWATCH_AGENT_PARAMETER": core.cloudwatch_agent_cfg.name,
                     "CLOUDWATCH_GPU_PARAMETER": self.gpu_metrics.parameter.name if self.gpu_metrics else "",

@@ -19,6 +19,7 @@ from constructs import Construct
 from constructs_lib import user_data
 from constructs_lib.base_stack import BaseStack
 from constructs_lib.boot_status import BootStatus
+from constructs_lib.cloudwatch_agent import NVIDIA, AgentConfiguration
 from constructs_lib.deployment import Deployment
 from constructs_lib.iam import (
     CLOUDWATCH_AGENT,
@@ -28,6 +29,7 @@ from constructs_lib.iam import (
     efs_client,
     s3_prefix,
 )
+from constructs_lib.notebook_types import has_nvidia_gpus
 from constructs_lib.terraform_text import expression
 from modules_equiv.mlcore.outputs import MlCoreOutputs
 from modules_equiv.train_model_dev.config import TrainModelDevConfig
@@ -94,12 +96,24 @@ class TrainModelDevStack(BaseStack):
             code_repository_name=deployment.prefixed("msls-pytorch-dcgan"),
             git_config=SagemakerCodeRepositoryGitConfig(repository_url=config.code_repository),
         )
+        self.gpu_metrics = (
+            AgentConfiguration(
+                self,
+                "cloudwatch_agent_gpu_cfg",
+                deployment=deployment,
+                name="cw_agent__notebook_gpu",
+                file=NVIDIA,
+            )
+            if has_nvidia_gpus(config.instance_type)
+            else None
+        )
         script = user_data.render(
             values={
                 **self.boot_values(),
                 **core.mount_values(),
                 **self.status.values,
                 "CLOUDWATCH_AGENT_PARAMETER": core.cloudwatch_agent_cfg.name,
+                "CLOUDWATCH_GPU_PARAMETER": self.gpu_metrics.parameter.name if self.gpu_metrics else "",
             },
             files=_BOOT_FILES,
             main="notebook.sh",

@@ -248,7 +248,7 @@ def _show_ready(session: Session, service: Service, port: int, *, as_json: bool)
     if service is SERVICES["grafana"]:
         password = (
             f"aws ssm get-parameter --region {session.settings.deployment.region} "
-            f"--name /{session.name}/stats-monitor/grafana-admin-password "
+            f"--name /ml-infra/{session.name}/stats-monitor/grafana-admin-password "
             "--with-decryption --query Parameter.Value --output text"
         )
     if as_json:

@@ -82,6 +82,9 @@ _NOTEBOOK: Final = _words(
 )
 
 
+_GRAFANA_PASSWORD: Final = "ml-infra/{name}/stats-monitor/grafana-admin-password"
+
+
 @dataclass(frozen=True)
 class _Stack:
     ec2: tuple[str, ...]
@@ -99,7 +102,7 @@ _STACKS: Final[Mapping[str, _Stack]] = MappingProxyType(
         ),
         "stats-monitor": _Stack(
             (*_MACHINE, *_VOLUME), "stats_instance_role", "cloudwatch_stats_monitor",
-            ("ml-infra/{name}/stats-monitor/metrics/boot-status", "{name}/stats-monitor/grafana-admin-password"),
+            ("ml-infra/{name}/stats-monitor/metrics/boot-status", _GRAFANA_PASSWORD),
         ),
         "train-model": _Stack(
             (*_MACHINE, *_VOLUME, *_SNAPSHOT), "ml_worker", "ml_worker",

@@ -16,7 +16,7 @@ MOUNT_TARGET = "10.20.2.20"
 ACCESS_POINT = "fsap-0123456789abcdef0"
 FILE_SYSTEM = "fs-0123456789abcdef0"
 INSTANCE_ID = "i-0123456789abcdef0"
-PASSWORD_PARAMETER = "/ml-core/stats-monitor/grafana-admin-password"
+PASSWORD_PARAMETER = "/ml-infra/ml-core/stats-monitor/grafana-admin-password"
 TRAINING_REPOSITORY = "https://github.com/DMW2151/msls-pytorch-dcgan"
 
 # Profile -> an instance type of it, and its accelerators.

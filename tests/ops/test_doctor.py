@@ -964,7 +964,7 @@ def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None
         "stats-monitor": {
             ("ec2:AttachVolume", "*"),
             ("secretsmanager:GetRandomPassword", "*"),
-            ("ssm:PutParameter", arn.format("ssm", "parameter/ml-core/stats-monitor/grafana-admin-password")),
+            ("ssm:PutParameter", arn.format("ssm", "parameter/ml-infra/ml-core/stats-monitor/grafana-admin-password")),
         },
         "train-model": {
             ("ec2:CreateSnapshot", "*"),

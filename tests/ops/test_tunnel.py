@@ -89,7 +89,8 @@ class TestWhatItShows:
             running.says("Ctrl-C closes the tunnel.")
             assert f"Grafana: http://localhost:{port}\n" in running.out
             assert (
-                f"aws ssm get-parameter --region us-east-1 --name /{DEPLOYMENT}/stats-monitor/grafana-admin-password "
+                "aws ssm get-parameter --region us-east-1 "
+                f"--name /ml-infra/{DEPLOYMENT}/stats-monitor/grafana-admin-password "
                 "--with-decryption --query Parameter.Value --output text\n"
             ) in running.out
             assert fetch(port) == "Grafana"

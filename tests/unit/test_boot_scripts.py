@@ -22,7 +22,7 @@ DASHBOARD = ROOT / "modules_equiv" / "stats_monitor" / "dashboards" / "machines.
 WORKER = ROOT / "modules_equiv" / "train_model" / "boot"
 NOTEBOOK = ROOT / "modules_equiv" / "train_model_dev" / "boot" / "notebook.sh"
 AGENT = ROOT / "modules_equiv" / "mlcore" / "cloudwatch_agent.json"
-AGENT_GPU = ROOT / "modules_equiv" / "train_model" / "cloudwatch_agent_nvidia.json"
+AGENT_GPU = ROOT / "constructs_lib" / "cloudwatch_agent_nvidia.json"
 
 SCRIPTS = sorted([*ROOT.glob("constructs_lib/boot/*.sh"), *ROOT.glob("modules_equiv/*/boot/*.sh")])
 SHIPPED = {

@@ -147,7 +147,7 @@ def test_zones_and_state_follow_the_region(file: Path, region: str, az: str, az_
     [
         ('az = "us-east-1b"', "us-east-1b", "us-east-1a"),
         ('az = "us-east-1f"', "us-east-1f", "us-east-1a"),
-        ('az_2 = "us-east-1a"', "us-east-1b", "us-east-1a"),
+        ('az_2 = "us-east-1f"', "us-east-1a", "us-east-1f"),
         ('az = ""\naz_2 = ""', "us-east-1a", "us-east-1b"),
     ],
 )
@@ -334,6 +334,8 @@ REFUSED = [
     ("deployment.name", '"a"', "2 to 20 lower-case", "like ml-core"),
     ("deployment.name", '"abcdefghijklmnopqrstu"', "2 to 20 lower-case", "like ml-core"),
     ("deployment.name", '"a--b"', "single hyphens", "like ml-core"),
+    ("deployment.name", '"sg"', "may not begin with sg-", "like ml-core"),
+    ("deployment.name", '"sg-team"', "may not begin with sg-", "like ml-core"),
     ("deployment.name", '"ab-"', "does not end with a hyphen", "like ml-core"),
     ("deployment.project", '"a b"', "A tag has", "msls-dcgan"),
     ("deployment.region", '"us-east1"', 'no region "us-east1"', "Did you mean us-east-1?"),
@@ -472,7 +474,17 @@ def test_the_same_zone_twice(file: Path) -> None:
     found = problem(file, f'{REQUIRED}\n[mlcore]\naz = "us-east-1c"\naz_2 = "us-east-1c"')
     assert (found.key, found.value) == ("mlcore.az_2", '"us-east-1c"')
     assert "both us-east-1c" in found.reason
-    assert found.way_out == "Choose another for az_2: us-east-1a, us-east-1b, us-east-1d, us-east-1e, us-east-1f."
+    assert found.way_out == (
+        "Choose another for az_2: us-east-1a, us-east-1b, us-east-1d, us-east-1e, us-east-1f. Or set az too."
+    )
+
+
+def test_az_does_not_follow_from_az_2(file: Path) -> None:
+    """Another az is another file system: it never moves because of another key."""
+    found = problem(file, f'{REQUIRED}\n[mlcore]\naz_2 = "us-east-1a"')
+    assert (found.key, found.value) == ("mlcore.az_2", '"us-east-1a"')
+    assert found.reason.startswith("az and az_2 are both us-east-1a")
+    assert found.way_out.endswith("Or set az too.")
 
 
 def test_a_default_that_is_wrong_beside_a_given_value_is_called_so(file: Path) -> None:

@@ -272,6 +272,12 @@ class TestSecurityGroups:
                 ("out", "tcp", port, port, where) for port in (80, 443) for where in ("0.0.0.0/0", "::/0")
             },
         }
+        # What is not said Terraform leaves alone: a rule that somebody added by hand would stay unseen.
+        assert {name: (group["ingress"] == [], group["egress"] == []) for name, group in groups.items()} == {
+            "allow_ml_core_vpc": (False, False),
+            "allow_deployer_sg": (False, True),
+            "allow_egress": (True, False),
+        }
         assert {name: group["revoke_rules_on_delete"] for name, group in groups.items()} == dict.fromkeys(groups, True)
 
     def test_nothing_anywhere_lets_the_world_in(self) -> None:
@@ -298,9 +304,10 @@ class TestFileSystem:
         }
 
     def test_one_named_setting_releases_it(self) -> None:
-        released = synthesize(MLCORE__ALLOW_EFS_DESTROY="true")["mlcore"]["resource"]["aws_efs_file_system"]["core"]
+        released = synthesize(MLCORE__ALLOW_EFS_DESTROY="true")["mlcore"]["resource"]
 
-        assert "prevent_destroy" not in released.get("lifecycle", {})
+        for found in (*released["aws_efs_file_system"].values(), *released["aws_efs_mount_target"].values()):
+            assert "prevent_destroy" not in found.get("lifecycle", {})
 
     def test_backups_are_on(self) -> None:
         backup = synthesize()["mlcore"]["resource"]["aws_efs_backup_policy"]["core"]
@@ -325,6 +332,8 @@ class TestFileSystem:
         assert target["subnet_id"] == "${aws_subnet.subnet_pvt.id}"
         assert target["security_groups"] == ["${aws_security_group.allow_ml_core_vpc.id}"]
         assert target["depends_on"] == ["aws_security_group.allow_ml_core_vpc"]
+        # Another network would take it from under machines that write.
+        assert target["lifecycle"] == {"prevent_destroy": True}
 
 
 MACHINES = {
@@ -358,7 +367,15 @@ class TestEveryMachine:
         machine = found["resource"]["aws_instance"][name]
 
         assert machine["ami"] == f"${{data.aws_ssm_parameter.{name}_ami.insecure_value}}"
-        assert machine["lifecycle"] == {"ignore_changes": ["ami"]}
+        # EC2 shows no public address of a machine that is stopped, which would look like a change.
+        also = ["associate_public_ip_address"] if name == "jump" else []
+        assert machine["lifecycle"] == {"ignore_changes": ["ami", *also]}
+
+    def test_it_runs_only_while_its_role_has_its_rights(self, stack: str) -> None:
+        resources = synthesize()[stack]["resource"]
+
+        attachments = {f"aws_iam_role_policy_attachment.{id}" for id in resources["aws_iam_role_policy_attachment"]}
+        assert set(only(resources["aws_instance"])["depends_on"]) == attachments
 
     def test_changed_user_data_replaces_the_machine(self, stack: str) -> None:
         machine = only(synthesize()[stack]["resource"]["aws_instance"])
@@ -380,7 +397,7 @@ def test_a_named_image_is_used_and_its_changes_are_not_ignored(stack: str, setti
     machine = only(found["resource"]["aws_instance"])
 
     assert machine["ami"] == "ami-0123456789abcdef0"
-    assert "lifecycle" not in machine
+    assert "ami" not in machine.get("lifecycle", {}).get("ignore_changes", [])
     assert "aws_ssm_parameter" not in found.get("data", {})
 
 
@@ -551,8 +568,19 @@ class TestIam:
         assert mount["Condition"] == EFS_CONDITION
 
     def test_worker_without_buckets_gets_the_file_system_only(self) -> None:
-        mount, status = statements(only(synthesize()["train-model"]["resource"]["aws_iam_policy"])["policy"])
+        mount, status, denied = statements(only(synthesize()["train-model"]["resource"]["aws_iam_policy"])["policy"])
         assert status["Action"] == ["ssm:PutParameter"]
+        # AmazonSSMManagedInstanceCore lets it read every parameter of the account.
+        assert denied == {
+            "Effect": "Deny",
+            "Action": [
+                "ssm:GetParameter",
+                "ssm:GetParameters",
+                "ssm:GetParametersByPath",
+                "ssm:GetParameterHistory",
+            ],
+            "NotResource": ["arn:aws:ssm:*:*:parameter/AmazonCloudWatch-ml-core-*"],
+        }
 
         assert mount["Action"] == ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"]
         assert mount["Condition"] == EFS_CONDITION
@@ -769,6 +797,28 @@ class TestBootProfiles:
         found = synthesize(TRAIN_MODEL__INSTANCE_TYPE=instance_type)["train-model"]
 
         assert ("cloudwatch_agent_gpu_cfg" in found["resource"]["aws_ssm_parameter"]) is (profile == "nvidia")
+
+
+def test_a_type_that_needs_another_image_makes_another_machine() -> None:
+    """Other user data replaces it; a change of the image alone is ignored, since it is looked up."""
+
+    def user_data(instance_type: str) -> str:
+        found = synthesize(TRAIN_MODEL__INSTANCE_TYPE=instance_type)["train-model"]
+        return str(found["resource"]["aws_instance"]["worker"]["user_data"])
+
+    # Four GPUs each; p3's are too old for the image of the others.
+    assert user_data("g6.12xlarge") == user_data("g5.12xlarge")
+    assert user_data("g6.12xlarge") != user_data("p3.8xlarge")
+
+
+@pytest.mark.parametrize(("instance_type", "has"), [("ml.g5.xlarge", True), ("ml.t3.medium", False)])
+def test_notebooks_with_nvidia_gpus_send_their_metrics(instance_type: str, has: bool) -> None:
+    found = synthesize(TRAIN_MODEL_DEV__INSTANCE_TYPE=instance_type)["train-model-dev"]["resource"]
+    script = found["aws_sagemaker_notebook_instance_lifecycle_configuration"]["mount_efs"]["on_start"]
+
+    assert ("cloudwatch_agent_gpu_cfg" in found["aws_ssm_parameter"]) is has
+    assert ("aws_ssm_parameter.cloudwatch_agent_gpu_cfg.name" in script) is has
+    assert "CLOUDWATCH_GPU_PARAMETER=" in script
 
 
 def test_values_that_only_terraform_knows_reach_the_machine() -> None:
