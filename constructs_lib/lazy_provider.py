@@ -1,14 +1,11 @@
 """Imports the AWS provider bindings one resource at a time, in Python and in Node.
 
 The generated package imports its 2135 submodules in `__init__.py`, and jsii's Node side requires as many files: about
-12 s
-and 900 MiB before the first resource exists. Nothing needs that. `install()` puts two things in place:
+12 s and 900 MiB before the first resource exists. Nothing needs that. `install()` puts two things in place:
 
-* a finder that gives `cdktf_cdktf_provider_aws` a stand-in package: its `__path__`, so `from
-cdktf_cdktf_provider_aws.vpc
-  import Vpc` imports that one submodule, and an entry for every submodule in jsii's table, so that a type which comes
-  back
-  from Node before Python has imported it is imported then;
+* a finder that gives `cdktf_cdktf_provider_aws` a stand-in package: its `__path__`, so that
+  `from cdktf_cdktf_provider_aws.vpc import Vpc` imports that one submodule, and an entry for every submodule in jsii's
+  table, so that a type which comes back from Node before Python has imported it is imported then;
 * a `node --require` hook (lazy_index.cjs) that makes Node use the index with getters that the same package ships.
 
 Where the package or jsii is not as expected, the plain import runs: slower, same result.

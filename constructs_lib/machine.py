@@ -18,8 +18,7 @@ from constructs_lib.terraform_text import lines
 class Machine(Construct):
     """`aws_instance.<id>`, with `data.aws_ssm_parameter.<id>_ami` unless `ami` names an image.
 
-    A looked-up image is ignored after creation, so that a new image never replaces a running machine; a named one is
-    not.
+    A looked-up image is ignored after creation, so that a new one never replaces a running machine; a named one is not.
     depends_on: its role's attachments, so that it never runs without its rights: not at its start, not while it stops.
     Changed user data replaces the machine: changing it in place would stop the machine and not run it.
     """

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +46,10 @@ class Shell:
 
     def run(self, *command: str, cwd: Path = environment.ROOT, settings: Mapping[str, str] | None = None) -> Finished:
         process = self.start(*command, cwd=cwd, settings=settings)
-        said, _ = process.communicate(timeout=500)
+        try:
+            said, _ = process.communicate(timeout=500)
+        finally:
+            end(process)
         return Finished(process.returncode, _CONTROL_CHARACTERS.sub("", said))
 
     def start(
@@ -59,6 +63,8 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Terraform is the CLI's grandchild, and holds the state's lock for as long as it lives.
+            start_new_session=True,
         )
         self.started.append(process)
         return process
@@ -110,5 +116,11 @@ def shell(new_shell: Callable[[], Shell]) -> Iterator[Shell]:
     made = new_shell()
     yield made
     for process in made.started:
-        if process.poll() is None:
-            process.kill()
+        end(process)
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """Ends the process, if it still runs, with all that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
