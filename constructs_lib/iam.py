@@ -94,14 +94,14 @@ class ServiceRole(Construct):
         self.role = IamRole(
             self,
             id,
-            name=deployment.prefixed(name),
+            name=deployment.prefixed_globally(name),
             assume_role_policy=policy_document(
                 {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
             ),
         )
         grants = Construct(self, "grants")
         self.policy = IamPolicy(
-            grants, policy_id, name=deployment.prefixed(policy_name), policy=policy_document(*statements)
+            grants, policy_id, name=deployment.prefixed_globally(policy_name), policy=policy_document(*statements)
         )
         attachments = Construct(self, "attachments")
         attached = [IamRolePolicyAttachment(attachments, policy_id, role=self.role.name, policy_arn=self.policy.arn)]
@@ -112,7 +112,7 @@ class ServiceRole(Construct):
                 )
             )
         self.attachments = attached
-        self._profile_name = deployment.prefixed(name)
+        self._profile_name = deployment.prefixed_globally(name)
 
     def instance_profile(self) -> IamInstanceProfile:
         """The instance profile (same id, same name) that gives the role to a machine. Call once."""

@@ -1,5 +1,6 @@
 """Where everything of the picture goes: a model becomes boxes, texts and arrows, in pixels with y downwards."""
 
+import posixpath
 import textwrap
 from typing import Final, NamedTuple
 
@@ -239,11 +240,13 @@ class _Layout:
         width = WIDTH - _LEFT - _CARDS
         self.nodes += [Box(_CARDS, y, width, height, WHITE, FRAME)]
         self.nodes += [Text(_CARDS + 16, y + 22, "S3 state bucket", 16, INK, bold=True)]
-        self.nodes += [Text(_CARDS + 16, y + 44, _fit(self.model.state_bucket, width - 32))]
+        folder = posixpath.commonpath([posixpath.dirname(f"/{stack.state_key}") for stack in stacks])
+        place = f"{self.model.state_bucket}{folder.rstrip('/')}/"
+        self.nodes += [Text(_CARDS + 16, y + 44, _fit(place, width - 32))]
         rows = {stack.name: y + 72 + 26 * n for n, stack in enumerate(stacks)}
         side = _CARDS + width - 20
         for stack in stacks:
-            row, key = rows[stack.name], _fit(stack.state_key, width - 106)
+            row, key = rows[stack.name], _fit(posixpath.relpath(f"/{stack.state_key}", folder), width - 106)
             self.nodes.append(Text(_CARDS + 16, row, key, 14, self.colours[stack.name]))
             for read in stack.reads:
                 way = ((side - 20, row), (side, row), (side, rows[read]), (side - 20, rows[read]))

@@ -31,8 +31,8 @@ TAG = [{"Name": "tag:deployment", "Values": ["ml-core"]}]
 
 
 def state(shell: Shell, stack: str) -> dict[str, Any]:
-    body = shell.aws("s3").get_object(Bucket=LOCAL_BUCKET, Key=f"ml-core/ml-core/{stack}.tfstate")["Body"].read()
-    found: dict[str, Any] = json.loads(body)
+    answer = shell.aws("s3").get_object(Bucket=LOCAL_BUCKET, Key=f"ml-core/ml-core/us-east-1/{stack}.tfstate")
+    found: dict[str, Any] = json.load(answer["Body"])
     return found
 
 
@@ -312,24 +312,20 @@ class TestWhatAwsShows:
 
     def test_roles(self, shell: Shell) -> None:
         iam = shell.aws("iam")
-        roles = {role["RoleName"]: role["AssumeRolePolicyDocument"] for role in iam.list_roles()["Roles"]}
-        assert set(roles) == {
-            "ml-core-jump",
-            "ml-core-stats_instance_role",
-            "ml-core-ml_worker",
-            "ml-core-sagemaker_nb_role",
-        }
+        mine = "ml-core-us-east-1"
         attached = {
-            name: {
-                policy["PolicyName"] for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+            role["RoleName"]: {
+                policy["PolicyName"]
+                for policy in iam.list_attached_role_policies(RoleName=role["RoleName"])["AttachedPolicies"]
             }
-            for name in roles
+            for role in iam.list_roles()["Roles"]
         }
+        agent, ssm = "CloudWatchAgentServerPolicy", "AmazonSSMManagedInstanceCore"
         assert attached == {
-            "ml-core-jump": {"ml-core-jump"},
-            "ml-core-stats_instance_role": {"ml-core-cloudwatch_stats_monitor"},
-            "ml-core-ml_worker": {"ml-core-ml_worker", "CloudWatchAgentServerPolicy", "AmazonSSMManagedInstanceCore"},
-            "ml-core-sagemaker_nb_role": {"ml-core-sagemaker_nb", "CloudWatchAgentServerPolicy"},
+            f"{mine}-jump": {f"{mine}-jump"},
+            f"{mine}-stats_instance_role": {f"{mine}-cloudwatch_stats_monitor"},
+            f"{mine}-ml_worker": {f"{mine}-ml_worker", agent, ssm},
+            f"{mine}-sagemaker_nb_role": {f"{mine}-sagemaker_nb", agent},
         }
 
     def test_agent_configuration_as_agents_will_read_it(self, shell: Shell) -> None:
@@ -384,7 +380,7 @@ class TestWhatAwsShows:
     def test_state_objects_are_versioned_one_a_stack_and_no_lock_is_left(self, shell: Shell) -> None:
         s3 = shell.aws("s3")
         keys = {found["Key"] for found in s3.list_objects_v2(Bucket=LOCAL_BUCKET)["Contents"]}
-        assert keys == {f"ml-core/ml-core/{stack}.tfstate" for stack in STACKS}
+        assert keys == {f"ml-core/ml-core/us-east-1/{stack}.tfstate" for stack in STACKS}
         assert s3.get_bucket_versioning(Bucket=LOCAL_BUCKET)["Status"] == "Enabled"
 
     def test_everything_that_can_be_is_tagged(self, shell: Shell) -> None:

@@ -61,12 +61,12 @@ def test_the_refusal_has_a_type_of_its_own() -> None:
         stack._allocate_logical_id(second)
 
 
-def test_state_is_under_prefix_deployment_and_stack() -> None:
+def test_state_is_under_prefix_deployment_region_and_stack() -> None:
     backend = json.loads(Testing.synth(make("train-model")))["terraform"]["backend"]["s3"]
 
     assert backend == {
         "bucket": "state",
-        "key": "some/prefix/ada/train-model.tfstate",
+        "key": "some/prefix/ada/eu-west-1/train-model.tfstate",
         "region": "us-east-1",
         "encrypt": True,
         "use_lockfile": True,

@@ -266,8 +266,8 @@ class TestOurStacks:
             "ml.t3.medium",
             "data volume, gp3 50 GiB",
             "One Zone, us-east-1a",
-            "my-state-bucket",
-            "ml-core/ml-core/train-model-dev.tfstate",
+            "my-state-bucket/ml-core/ml-core/us-east-1/",
+            "train-model-dev.tfstate",
         ):
             assert expected in words
         assert words.count("NFS over TLS") == 3
@@ -312,7 +312,7 @@ class TestPicture:
         shapes = layout(read_model(draw.synthesize()))
 
         assert "EC2 g6.12xlarge" in texts(shapes)
-        assert "my-terraform-state" in texts(shapes)
+        assert "my-terraform-state/ml-core/ml-core/us-east-1/" in texts(shapes)
         with Image.open(draw.PICTURE) as picture:
             assert picture.size == (1600, 1000)
             assert picture.info["Description"] == draw.digest(shapes), "images/arch.png is not current: make arch"

@@ -183,7 +183,7 @@ def test_the_part_that_every_stack_shares(file: Path) -> None:
         "eu-west-1",
         True,
     )
-    assert shared.state_key("mlcore") == "a/b/mine/mlcore.tfstate"
+    assert shared.state_key("mlcore") == "a/b/mine/us-east-1/mlcore.tfstate"
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_state_is_in_s3_locked_and_encrypted_one_key_a_stack(stack: str) -> None
     assert terraform["backend"] == {
         "s3": {
             "bucket": "my-state-bucket",
-            "key": f"ml-core/ml-core/{stack}.tfstate",
+            "key": f"ml-core/ml-core/us-east-1/{stack}.tfstate",
             "region": "us-east-1",
             "encrypt": True,
             "use_lockfile": True,
@@ -165,7 +165,11 @@ def test_stacks_meet_in_remote_state_only(stack: str) -> None:
 
     assert found["data"]["terraform_remote_state"]["mlcore"] == {
         "backend": "s3",
-        "config": {"bucket": "my-state-bucket", "key": "ml-core/ml-core/mlcore.tfstate", "region": "us-east-1"},
+        "config": {
+            "bucket": "my-state-bucket",
+            "key": "ml-core/ml-core/us-east-1/mlcore.tfstate",
+            "region": "us-east-1",
+        },
     }
     assert "cross-stack" not in json.dumps(found)
 
@@ -179,25 +183,42 @@ def test_everything_is_tagged(stack: str) -> None:
     ]
 
 
+# What must be unique within a region of an account.
+NAMES = ("name", "creation_token", "code_repository_name")
+# What IAM shares between all regions.
+GLOBAL = ("aws_iam_role", "aws_iam_policy", "aws_iam_instance_profile")
+
+
+def names(stacks: dict[str, Json], *kinds: str) -> set[str]:
+    """The names of these kinds of resources, or of all, and the keys of the states."""
+    return {
+        attributes[key]
+        for stack in stacks.values()
+        for kind, named in stack["resource"].items()
+        if kind in kinds or not kinds
+        for attributes in named.values()
+        for key in NAMES
+        if key in attributes
+    } | {stack["terraform"]["backend"]["s3"]["key"] for stack in stacks.values()}
+
+
 def test_two_deployments_share_no_name_and_no_state() -> None:
     ada, bob = synthesize(DEPLOYMENT__NAME="ada"), synthesize(DEPLOYMENT__NAME="bob")
-
-    def names(stacks: dict[str, Json]) -> set[str]:
-        kinds = ("name", "creation_token", "code_repository_name")
-        return {
-            attributes[kind]
-            for stack in stacks.values()
-            for named in stack["resource"].values()
-            for attributes in named.values()
-            for kind in kinds
-            if kind in attributes
-        } | {stack["terraform"]["backend"]["s3"]["key"] for stack in stacks.values()}
 
     # mlcore: 3 groups, file system, agent parameter, jump (role, profile, policy). stats-monitor: role (its profile has
     # the same name), policy, password. train-model: role, profile and policy under one name, GPU parameter, log group.
     # train-model-dev: role, policy, repository, life cycle, notebook. Four boot statuses. Four states.
     assert len(names(ada)) == 6 + 3 + 3 + 5 + 4 + 4
     assert names(ada).isdisjoint(names(bob))
+
+
+def test_another_region_is_another_deployment() -> None:
+    """Else Terraform would forget, and leave running, what it does not find in the region that it is told of."""
+    here, there = synthesize(), synthesize(DEPLOYMENT__REGION="eu-west-1", STATE__REGION="us-east-1")
+
+    # Jump, metrics and worker: role and profile under one name; so is each policy but two. Four states.
+    assert len(names(here, *GLOBAL)) == 4 + 2 + 4
+    assert names(here, *GLOBAL).isdisjoint(names(there, *GLOBAL))
 
 
 class TestNetwork:
