@@ -1,5 +1,6 @@
 """The public address from which this machine reaches the internet."""
 
+import http.client
 import ipaddress
 import urllib.error
 import urllib.request
@@ -23,8 +24,9 @@ def own_address(service: str = SERVICE) -> str:
     except urllib.error.HTTPError as error:
         error.close()
         raise OpsError(f"{service} answered {error.code} instead of your public address. {way_out}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # What is no HTTP at all has a class, and often no words.
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise OpsError(
             f"{service} does not answer, so your public address is not known ({reason}). {way_out}"
         ) from None

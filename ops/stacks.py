@@ -1,11 +1,13 @@
 """What Terraform's state in S3 says of the stacks."""
 
+import io
 import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from ops.aws_trouble import NotAwsError, is_web_page
 from ops.commands.base import OpsError, Session, state_key
 
 
@@ -58,7 +60,8 @@ def state_client(session: Session) -> Any:
 
 
 def read_object(session: Session, key: str, s3: Any = None) -> dict[str, Any] | None:
-    """GetObject's answer from the state bucket; None when there is no such object. Raises OpsError without a bucket.
+    """GetObject's answer from the state bucket; None when there is no such object. Raises OpsError without a bucket,
+    and NotAwsError for a web page: who takes it for the object would restore or delete what is whole.
 
     s3: a `state_client`, for those who read more than one.
     """
@@ -72,4 +75,7 @@ def read_object(session: Session, key: str, s3: Any = None) -> dict[str, Any] | 
         if code == "NoSuchBucket":
             raise OpsError(f"the state bucket {place.bucket} does not exist: ops bootstrap makes it") from None
         raise
-    return answer
+    body = answer["Body"].read()
+    if is_web_page(body):
+        raise NotAwsError(asked=f"GetObject of s3://{place.bucket}/{key}", came="a web page")
+    return {**answer, "Body": io.BytesIO(body)}

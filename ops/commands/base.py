@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from constructs_lib.refused import did_you_mean
 from modules_equiv.settings import Settings, load_settings
-from ops import when
+from ops import aws_trouble, when
 
 STACKS: Final = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
 
@@ -54,7 +54,7 @@ class Session:
         return boto3.Session(region_name=self.settings.deployment.region)
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """A boto3 client in the deployment's region, or in another. Raises nothing: the first call does."""
+        """A boto3 client in the deployment's region, or in another. Raises BotoCoreError, as the first call does."""
         # Making one takes longer than most calls.
         if (service, region) not in self._clients:
             self._clients[service, region] = aws_client(service, region, self._boto)
@@ -62,10 +62,13 @@ class Session:
 
 
 def aws_client(service: str, region: str | None, session: boto3.Session | None = None) -> Any:
-    """A boto3 client for where there are no settings yet. Raises ProfileNotFound; else the first call raises."""
+    """A boto3 client for where there are no settings yet. Raises BotoCoreError, and its calls ClientError too."""
     # A person waits in front of this: say soon that nobody answers.
     config = Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 2, "mode": "standard"})
-    return (session or boto3.Session()).client(service, region_name=region, config=config)  # type: ignore[call-overload]
+    with aws_trouble.translated():
+        made = (session or boto3.Session()).client(service, region_name=region, config=config)  # type: ignore[call-overload]
+    aws_trouble.watch(made)
+    return made
 
 
 def state_key(settings: Settings, stack: str) -> str:

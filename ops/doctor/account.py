@@ -1,7 +1,7 @@
 """Who calls: credentials, and whether this machine's clock is right enough for AWS to believe them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -14,8 +14,9 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
+from ops.aws_trouble import UnusableAwsError
 from ops.commands.base import Session, aws_client, explained
-from ops.doctor.report import Finding, ok, problem, unknown
+from ops.doctor.report import Finding, guarded, ok, problem, unknown
 
 # A signature is valid for five minutes: IAM user guide, "AWS Signature Version 4 for API requests".
 LARGEST_SKEW: Final = timedelta(minutes=5)
@@ -31,7 +32,18 @@ class Caller:
 
 
 def caller(session: Session | None, region: str | None = None) -> Caller:
-    """Asks STS. Without a session (the settings are refused) in `region`."""
+    """Asks STS. Without a session (the settings are refused) in `region`. Raises nothing: a failure is a finding."""
+    who = Caller(())
+
+    def examine() -> tuple[Finding, ...]:
+        nonlocal who
+        who = _asked(session, region)
+        return who.findings
+
+    return replace(who, findings=tuple(guarded("credentials", examine)))
+
+
+def _asked(session: Session | None, region: str | None) -> Caller:
     try:
         sts = session.client("sts") if session else aws_client("sts", region)
         answer: dict[str, Any] = sts.get_caller_identity()
@@ -44,6 +56,8 @@ def caller(session: Session | None, region: str | None = None) -> Caller:
 
 
 def _refused(error: ClientError | BotoCoreError) -> Finding:
+    if isinstance(error, UnusableAwsError):
+        return problem("credentials", error.what, error.way_out)
     what = explained(error)
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError | ProxyConnectionError):
         return problem("credentials", what, "check the network, a proxy and AWS_ENDPOINT_URL, then try again")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -124,19 +124,20 @@ class Check:
 def run(checks: Sequence[Check], patient: Patient) -> Iterator[tuple[str, list[Finding]]]:
     """The subject and the findings of each check, one check after the other."""
     for check in checks:
-        yield check.subject, _examined(check, patient)
+        yield check.subject, guarded(check.subject, partial(check.examine, patient))
 
 
-def _examined(check: Check, patient: Patient) -> list[Finding]:
+def guarded(subject: str, examine: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What `examine` finds, and an unknown where it fails."""
     found: list[Finding] = []
     try:
-        found.extend(check.examine(patient))
+        found.extend(examine())
     except (ClientError, BotoCoreError) as error:
-        found.append(unknown(check.subject, why_unknown(error)))
+        found.append(unknown(subject, why_unknown(error)))
     except OpsError as error:
-        found.append(unknown(check.subject, str(error)))
+        found.append(unknown(subject, str(error)))
     except Exception as error:  # an answer that nobody expected must not hide what the other checks find
-        found.append(unknown(check.subject, f"this check failed: {error!r}"))
+        found.append(unknown(subject, f"this check failed: {error!r}"))
     return found
 
 

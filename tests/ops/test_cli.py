@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from ops import set_up
+from ops.aws_trouble import is_web_page
+from ops.doctor import account as doctor_account
 from ops.embedded_aws import control
 from ops.environment import ROOT
-from tests.ops.aws_support import Person, clear
+from tests.ops.aws_support import BUCKET, Answer, Person, clear, front
 
 COMMANDS = (
     *("init", "bootstrap", "doctor", "cost", "status", "wait", "start", "stop", "logs", "unlock"),
@@ -122,6 +124,93 @@ def test_an_endpoint_that_does_not_answer_is_told(person: Person) -> None:
     assert "Traceback" not in ended.err
 
 
+def configured(person: Person, text: str) -> dict[str, str | None]:
+    """The variables of somebody with this AWS configuration and no keys of their own."""
+    file = person.home / "aws config"
+    file.write_text(text, encoding="utf-8")
+    return {"AWS_CONFIG_FILE": str(file), "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+
+
+PROCESS = "[default]\ncredential_process = {}\n"
+ROLE = "[default]\nrole_arn = arn:aws:iam::123456789012:role/x\nweb_identity_token_file = {}\n"
+HTML = Answer(200, b"<!DOCTYPE html>\n<html><body>log in to the hotel<br></body></html>", "text/html")
+XHTML = Answer(200, b'<?xml version="1.0"?>\n<html><body>log in to the hotel</body></html>', "text/html")
+
+
+@pytest.mark.parametrize(
+    ("configuration", "endpoint", "what", "way_out"),
+    [
+        (PROCESS.format("/nowhere/helper"), None, "/nowhere/helper, which", "correct credential_process"),
+        (PROCESS.format("/bin/echo hello"), None, "Expecting value", "what a credential_process prints"),
+        (ROLE.format("/nowhere/token"), None, "/nowhere/token, which", "web_identity_token_file"),
+        (None, "localhost:5000", "Invalid endpoint: localhost:5000", "as http://HOST:PORT, or unset it"),
+    ],
+)
+@pytest.mark.parametrize("command", ["bootstrap", "doctor"])
+def test_a_configuration_that_cannot_be_used_is_told_with_the_way_out(
+    person: Person, command: str, configuration: str | None, endpoint: str | None, what: str, way_out: str
+) -> None:
+    variables = configured(person, configuration) if configuration else {}
+    ended = person.ops(command, "--json", **variables, **({"AWS_ENDPOINT_URL": endpoint} if endpoint else {}))
+
+    assert ended.status == 1
+    if command == "doctor":
+        (found,) = [each for each in ended.document["findings"] if each["subject"] == "credentials"]
+        assert found["state"] == "problem"
+        said = f"{found['detail']} {found['fix']}"
+    else:
+        said = ended.document["error"]
+        assert ended.err.count("\n") == 1
+    assert what in said
+    assert way_out in said
+
+
+@pytest.mark.parametrize(
+    "page", [HTML, XHTML, Answer(403, HTML.body, "text/html"), Answer(200, b"\xffgarbage"), Answer(200, b"<ok/>")]
+)
+@pytest.mark.parametrize("command", ["bootstrap", "doctor"])
+def test_a_proxy_that_answers_for_aws_is_told(person: Person, command: str, page: Answer) -> None:
+    with front(person.endpoint, {"GetCallerIdentity": lambda _: page}) as url:
+        ended = person.ops(command, "--json", AWS_ENDPOINT_URL=url)
+
+    assert ended.status == 1
+    said = str(ended.document)
+    assert "GetCallerIdentity was answered with" in said
+    assert "check HTTPS_PROXY and AWS_ENDPOINT_URL" in said
+
+
+def test_doctor_goes_on_when_who_calls_cannot_be_asked(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("nobody expected this")
+
+    monkeypatch.setattr(doctor_account, "clock", broken)
+
+    ended = person.ops("doctor", "--json")
+
+    (found,) = [each for each in ended.document["findings"] if each["subject"] == "credentials"]
+    assert (found["state"], found["detail"]) == ("unknown", "this check failed: KeyError('nobody expected this')")
+    assert [each["state"] for each in ended.document["findings"] if each["subject"] == "the rest"] == ["unknown"]
+
+
+@pytest.mark.parametrize("page", [HTML, XHTML, Answer(404, HTML.body, "text/html")])
+def test_a_web_page_in_place_of_a_state_or_a_lock_is_neither(person: Person, page: Answer) -> None:
+    state = f"/{BUCKET}/ml-core/ml-core/train-model.tfstate"
+    person.aws("s3").create_bucket(Bucket=BUCKET)
+    for command, path in (("status", state), ("unlock", f"{state}.tflock")):
+        with front(person.endpoint, {f"GET {path}": lambda _: page}) as url:
+            ended = person.ops(command, "--json", AWS_ENDPOINT_URL=url)
+
+        assert ended.status == 1
+        assert "was answered with a web page, so not by AWS" in ended.document["error"]
+        assert "older version" not in ended.document["error"]
+        assert "delete" not in ended.document["error"]
+
+
+@pytest.mark.parametrize("text", ['{"Parameters":["<html>"]}', "<Answer><html/></Answer>", "<htmlish/>", ""])
+def test_an_answer_that_only_quotes_a_web_page_is_none(text: str) -> None:
+    assert not is_web_page(text.encode())
+
+
 def test_ctrl_c_ends_it_with_130_and_one_word(person: Person, silent_server: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "ops", "bootstrap"],
@@ -136,7 +225,7 @@ def test_ctrl_c_ends_it_with_130_and_one_word(person: Person, silent_server: str
     assert "a-state-bucket" in process.stderr.readline()
 
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=100)
 
     assert (process.returncode, out, err) == (130, "", "ops: interrupted\n")
 
@@ -157,7 +246,7 @@ def test_a_reader_that_goes_away_is_no_failure_to_talk_about(person: Person, arg
             stdout=write,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=100,
             check=False,
         )
     finally:
@@ -187,7 +276,7 @@ def test_colours_are_for_terminals_only(person: Person) -> None:
     except OSError:  # Linux says so when the other side is closed
         pass
     os.close(leader)
-    process.wait(timeout=60)
+    process.wait(timeout=100)
 
     assert "\x1b[" not in piped.out
     assert b"\x1b[1;31mproblem\x1b[0m" in shown
@@ -214,7 +303,7 @@ def test_the_launcher_runs_this_project_from_any_folder(tmp_path: Path, monkeypa
         env={**os.environ, "PYTHONPATH": packages},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (2, "ops: No such command 'no such command'. See: ops --help\n")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -436,6 +437,24 @@ def test_the_address_is_what_the_service_says() -> None:
 def test_any_other_answer_is_told_with_the_way_out(body: bytes, status: int, reason: str) -> None:
     with service(body, status) as url, pytest.raises(OpsError, match=reason) as refused:
         own_address(url)
+
+    assert "--address" in str(refused.value)
+
+
+def test_what_is_no_http_is_told_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(OpsError, match=r"does not answer.*220 mail.example ESMTP") as refused:
+            own_address(f"http://127.0.0.1:{server.getsockname()[1]}/")
+        thread.join()
 
     assert "--address" in str(refused.value)
 

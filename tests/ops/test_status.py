@@ -90,7 +90,7 @@ class TestNothingDeployed:
 
     def test_a_state_that_is_none(self, empty: Place) -> None:
         s3, key = empty.aws("s3"), empty.key("mlcore")
-        s3.put_object(Bucket="ml-core-local-state", Key=key, Body=b"<html>")
+        s3.put_object(Bucket="ml-core-local-state", Key=key, Body=b"{")
         finished = empty.ops("status")
         s3.delete_object(Bucket="ml-core-local-state", Key=key)
 

@@ -1,0 +1,105 @@
+"""What keeps a person from AWS without being an error of botocore's: their own configuration, and who answers for AWS.
+
+botocore lets these through as errors of Python's, or reads a web page as an empty answer. Here they become one error,
+of botocore's family, so that whoever is ready for a call that fails is ready for them too.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError
+from botocore.parsers import ResponseParserError
+
+_WEB_PAGE: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+)?html\b", re.I | re.S
+)
+_CONFIGURATION: Final = "~/.aws/config, ~/.aws/credentials and the AWS_ variables"
+
+
+class UnusableAwsError(BotoCoreError):
+    """AWS cannot be used from here: `what` is wrong, and the `way_out`."""
+
+    fmt = "{what}: {way_out}"
+
+    @property
+    def what(self) -> str:
+        """What is wrong."""
+        return str(self.kwargs["what"])
+
+    @property
+    def way_out(self) -> str:
+        """What to do."""
+        return str(self.kwargs["way_out"])
+
+
+class NotAwsError(UnusableAwsError):
+    """Something answered, and it is not AWS."""
+
+    def __init__(self, *, asked: str, came: str) -> None:
+        super().__init__(
+            what=f"{asked} was answered with {came}, so not by AWS",
+            way_out="a proxy, or a network that wants a log-in, may answer in its place: open a page in a browser, "
+            "check HTTPS_PROXY and AWS_ENDPOINT_URL, then try again",
+        )
+
+
+def is_web_page(body: bytes) -> bool:
+    """Whether this is HTML, which nothing here ever asks for."""
+    return _WEB_PAGE.match(body) is not None
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises as UnusableAwsError what making a client lets through."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise _unusable(error) from error
+
+
+def watch(client: Any) -> None:
+    """Makes every call of the client raise what is not AWS's answer as UnusableAwsError."""
+    client.meta.events.register("before-parse", _refuse_web_page)
+    client.meta.events.register("after-call-error", _translate)
+
+
+def _refuse_web_page(event_name: str, response_dict: Mapping[str, Any], **_: Any) -> None:
+    body = response_dict["body"]
+    # 500 and above: AWS's own load balancers answer with HTML too, and botocore makes a ClientError of it. What is no
+    # bytes is a stream, which is read by whoever asked for it.
+    if response_dict["status_code"] < 500 and isinstance(body, bytes) and is_web_page(body):
+        raise NotAwsError(asked=_call(event_name), came="a web page")
+
+
+def _translate(event_name: str, exception: Exception, **_: Any) -> None:
+    # botocore's parsers look things up in what came.
+    if isinstance(exception, ResponseParserError | LookupError):
+        raise NotAwsError(asked=_call(event_name), came="what cannot be read") from exception
+    if isinstance(exception, OSError | ValueError):
+        raise _unusable(exception) from exception
+
+
+def _call(event_name: str) -> str:
+    return event_name.rpartition(".")[2]
+
+
+def _unusable(error: OSError | ValueError) -> UnusableAwsError:
+    if isinstance(error, OSError) and error.filename is not None:
+        return UnusableAwsError(
+            what=f"{error.filename}, which your AWS configuration names, cannot be used ({error.strerror})",
+            way_out=f"correct credential_process, web_identity_token_file or what else names it in {_CONFIGURATION}; "
+            "aws sts get-caller-identity tells when it is right",
+        )
+    # botocore has no class for it: EndpointCreator.create_endpoint.
+    if str(error).startswith("Invalid endpoint"):
+        return UnusableAwsError(
+            what=str(error),
+            way_out="write AWS_ENDPOINT_URL (endpoint_url in ~/.aws/config) as http://HOST:PORT, or unset it",
+        )
+    return UnusableAwsError(
+        what=f"your AWS configuration cannot be used ({error})",
+        way_out=f"check {_CONFIGURATION}, and what a credential_process prints; aws sts get-caller-identity tells when "
+        "it is right",
+    )
