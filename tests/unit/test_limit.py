@@ -88,7 +88,81 @@ class TestRefused:
         assert "stats-monitor costs" not in finished.stderr
 
 
+class TestCannotBeKept:
+    @pytest.mark.parametrize("command", [("synth",), ("deploy", "mlcore"), ()])
+    def test_in_a_region_whose_prices_are_not_known(self, tmp_path: Path, command: tuple[str, ...]) -> None:
+        finished, written = run_app(
+            tmp_path, *command, DEPLOYMENT__MAX_HOURLY_USD="1000", DEPLOYMENT__REGION="eu-west-1"
+        )
+        lines, words = finished.stderr.splitlines(), " ".join(finished.stderr.split())
+
+        assert (finished.returncode, written) == (1, [])
+        assert words.startswith(
+            "The limit of what a stack may cost cannot be kept. Nothing was synthesized or changed."
+        )
+        for stack in ALL:
+            assert (
+                f"The limit of $1,000.00 (deployment.max_hourly_usd) cannot be kept for {stack}: the price table is of "
+                "us-east-1, not of eu-west-1."
+            ) in words
+        assert "      unknown  machine, g6.12xlarge (aws_instance.worker)" in lines
+        assert "      unknown  NAT gateway (aws_nat_gateway.nat)" in lines
+        assert "way out: unset deployment.max_hourly_usd where you know the price yourself (ML_INFRA_" in words
+        assert "`cdktf destroy` is never refused for its price." in words
+        assert max(map(len, lines)) <= 80
+        assert "Traceback" not in finished.stderr
+
+    @pytest.mark.parametrize(
+        "command", [("deploy", "train-model-dev"), ("deploy", "*"), ("diff", "train-model-dev"), ("watch", "train-*")]
+    )
+    def test_for_a_machine_without_a_price(self, tmp_path: Path, command: tuple[str, ...]) -> None:
+        finished, written = run_app(tmp_path, *command, DEPLOYMENT__MAX_HOURLY_USD="1000")
+        words = " ".join(finished.stderr.split())
+
+        assert (finished.returncode, written) == (1, [])
+        assert (
+            "The limit of $1,000.00 (deployment.max_hourly_usd) cannot be kept for train-model-dev: a machine's own "
+            "price is not known."
+        ) in words
+        assert (
+            "unknown notebook, ml.t3.medium (aws_sagemaker_notebook_instance.notebook_instance): SageMaker's" in words
+        )
+        assert "or leave the stack out" in words
+        assert "for train-model:" not in words
+
+    def test_and_is_over_in_another_stack(self, tmp_path: Path) -> None:
+        finished, written = run_app(tmp_path, "deploy", "*", DEPLOYMENT__MAX_HOURLY_USD="4.70")
+        words = " ".join(finished.stderr.split())
+
+        assert (finished.returncode, written) == (1, [])
+        assert "train-model costs at least $4.7035 an hour" in words
+        assert "cannot be kept for train-model-dev" in words
+        assert "raise deployment.max_hourly_usd; unset deployment.max_hourly_usd" in words
+
+
 class TestNotRefused:
+    def test_a_destroy_where_nothing_is_known(self, tmp_path: Path) -> None:
+        finished, written = run_app(
+            tmp_path, "destroy", "*", DEPLOYMENT__MAX_HOURLY_USD="0.01", DEPLOYMENT__REGION="eu-west-1"
+        )
+
+        assert (finished.returncode, written) == (0, ALL), finished.stderr
+
+    def test_a_command_that_may_be_a_destroy_where_nothing_is_known(self, tmp_path: Path) -> None:
+        finished, written = run_app(
+            tmp_path, "--no-such-option", "destroy", DEPLOYMENT__MAX_HOURLY_USD="1", DEPLOYMENT__REGION="eu-west-1"
+        )
+
+        assert (finished.returncode, written) == (0, ALL)
+        manifest = (tmp_path / "cdktf.out" / "manifest.json").read_text(encoding="utf-8")
+        assert "train-model costs an unknown amount, and the limit is $1.00" in manifest
+
+    @pytest.mark.parametrize("stacks", [("train-model",), ("mlcore", "stats-monitor")])
+    def test_stacks_whose_machines_have_prices(self, tmp_path: Path, stacks: tuple[str, ...]) -> None:
+        finished, written = run_app(tmp_path, "deploy", *stacks, DEPLOYMENT__MAX_HOURLY_USD="4.71")
+
+        assert (finished.returncode, written) == (0, ALL), finished.stderr
+
     @pytest.mark.parametrize("command", [("destroy", "train-model"), ("destroy", "*"), ("output", "mlcore"), ("list",)])
     def test_what_ends_something_or_only_looks(self, tmp_path: Path, command: tuple[str, ...]) -> None:
         finished, written = run_app(tmp_path, *command, DEPLOYMENT__MAX_HOURLY_USD="0.01")
@@ -106,7 +180,7 @@ class TestNotRefused:
 
         assert (finished.returncode, written) == (0, ALL)
         manifest = (tmp_path / "cdktf.out" / "manifest.json").read_text(encoding="utf-8")
-        assert "over the limit of $1.00" in manifest
+        assert "train-model costs at least $4.7035 an hour, and the limit is $1.00" in manifest
         assert "cannot be told from a destroy" in manifest
 
     def test_below_the_limit_the_unknown_is_named(self, tmp_path: Path) -> None:
@@ -117,15 +191,10 @@ class TestNotRefused:
         assert "train-model-dev costs an unknown amount; not known and not counted: notebook (" in manifest
         assert "mlcore costs at least $0.0602 an hour; not known and not counted: backups (" in manifest
 
-    def test_in_another_region_nothing_is_known_and_that_is_said(self, tmp_path: Path) -> None:
-        finished, written = run_app(
-            tmp_path, "synth", DEPLOYMENT__MAX_HOURLY_USD="0.01", DEPLOYMENT__REGION="eu-west-1"
-        )
+    def test_by_hand_the_unknown_is_named(self, tmp_path: Path) -> None:
+        finished, written = run_app(tmp_path, DEPLOYMENT__MAX_HOURLY_USD="4.71")
 
-        assert (finished.returncode, written) == (0, ALL)
-        manifest = (tmp_path / "cdktf.out" / "manifest.json").read_text(encoding="utf-8")
-        assert "train-model costs an unknown amount; not known and not counted: " in manifest
-        assert "machine (aws_instance.worker)" in manifest
+        assert (finished.returncode, written) == (0, ALL), finished.stderr
 
     def test_without_a_limit_nothing_is_said(self, tmp_path: Path) -> None:
         finished, written = run_app(tmp_path, "synth")
