@@ -1,11 +1,12 @@
 """The S3 bucket of Terraform's state: what it should be like, how it differs, and how it is made so.
 
-Nothing here deletes, and nothing that somebody else put on the bucket is taken away: policy statements, lifecycle rules
-and tags of others stay.
+Nothing here deletes: policy statements, lifecycle rules and tags of others stay. But three parts (owner, policy, public
+access) refuse requests that the bucket may have answered before: what was public, granted by an access list, or sent
+without TLS. On a bucket that others use already they are for a person to agree to.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,11 +44,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the bucket's set-up. difference: None when it is right. is_now: what is right, in a few words."""
+    """One part of the bucket's set-up. difference: None when it is right. is_now: what is right, in a few words.
+
+    restricts: making it right refuses requests that were answered before.
+    """
 
     name: str
     is_now: str
     difference: Callable[[], Difference | None]
+    restricts: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,18 @@ class Step:
     name: str
     outcome: str
     what: str
+    restricts: bool = False
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it was only looked at, and something is to be done."""
+        return self.outcome.startswith("would")
+
+
+def restrictions(steps: Sequence[Step]) -> list[Step]:
+    """Those of a bucket's steps that would refuse requests which it answers now; none for one that is to be made."""
+    bucket, *others = steps
+    return [] if bucket.is_ahead else [step for step in others if step.restricts and step.is_ahead]
 
 
 def location(region: str) -> dict[str, Any]:
@@ -129,10 +146,10 @@ class StateBucket:
         return (
             Part("versioning", "every old state is kept", self._versioning),
             Part("encryption", "on by default", self._encryption),
-            Part("owner", "the bucket's owner owns every object", self._ownership),
+            Part("owner", "the bucket's owner owns every object", self._ownership, restricts=True),
             # Before public policies are blocked: that refuses every new policy while an old one is public.
-            Part("policy", "TLS only", self._policy),
-            Part("public access", "all four blocks on", self._public_access),
+            Part("policy", "TLS only", self._policy, restricts=True),
+            Part("public access", "all four blocks on", self._public_access, restricts=True),
             Part(
                 "old states",
                 f"after {OLD_STATE_DAYS} days all but the newest {OLD_STATES_KEPT} go",
@@ -164,7 +181,7 @@ class StateBucket:
                     difference.apply()
             except ClientError as error:
                 raise _refused(error) from None
-            yield Step(part.name, f"would be {done}" if check else done, difference.what)
+            yield Step(part.name, f"would be {done}" if check else done, difference.what, part.restricts)
 
     def _read(self, call: str, absent: str, **arguments: Any) -> dict[str, Any]:
         """What a Get call answers; empty when S3 says with the code `absent` that there is nothing."""
@@ -274,7 +291,7 @@ class StateBucket:
             },
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": BROKEN_UPLOAD_DAYS},
         }
-        others = [rule for rule in rules if rule.get("ID") != self._rule_id]
+        others = [_second_version(rule) for rule in rules if rule.get("ID") != self._rule_id]
         same = [rule for rule in rules if rule.get("ID") == self._rule_id]
         if len(same) == 1 and all(same[0].get(name) == value for name, value in ours.items()):
             return None
@@ -305,6 +322,18 @@ class StateBucket:
             ", ".join(f"{name}={value}" for name, value in missing.items()),
             lambda: self._s3.put_bucket_tagging(Bucket=self.name, Tagging={"TagSet": tags}),
         )
+
+
+def _second_version(rule: dict[str, Any]) -> dict[str, Any]:
+    """The rule with its prefix in a filter, which means the same.
+
+    S3 takes all rules with a filter or all with a bare prefix: "Filter element can only be used in Lifecycle V2"
+    (https://github.com/hashicorp/terraform-provider-aws/issues/23299; API reference, LifecycleRule: "Prefix: no longer
+    used; use Filter instead").
+    """
+    if "Prefix" not in rule:
+        return rule
+    return {**{name: value for name, value in rule.items() if name != "Prefix"}, "Filter": {"Prefix": rule["Prefix"]}}
 
 
 def _refused(error: ClientError) -> Exception:

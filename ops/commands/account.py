@@ -1,5 +1,6 @@
 """`ops` init and bootstrap: the settings and the state bucket, once for an account."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,11 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ops.commands.base import Json, Session, show
+from ops.commands.base import Json, OpsError, Session, progress_console, show
 from ops.first_settings import ADDRESSES, BUCKET, KEY_PAIR, NAME, REGION, Answered, Interview
 from ops.progress import progress
 from ops.settings_file import SettingsFile, settings_path
-from ops.state_bucket import StateBucket, Step
+from ops.state_bucket import StateBucket, Step, restrictions
 
 Region = Annotated[str | None, typer.Option(help="AWS region of everything, e.g. us-east-1.")]
 Name = Annotated[str | None, typer.Option(help="Begins the AWS name of everything, e.g. ml-core.")]
@@ -25,6 +26,7 @@ Bucket = Annotated[str | None, typer.Option(help="S3 bucket for Terraform's stat
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what is proposed, keep what is set.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace values that are set already, without asking.")]
 Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if anything would be changed.")]
+Agreed = Annotated[bool, typer.Option("--yes", "-y", help="Restrict a bucket that is there already without asking.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -81,21 +83,30 @@ def _written(path: Path, answers: list[Answered], remarks: list[str], changed: b
     return Group(title, table, *notes, Text("Next: ops bootstrap (the state bucket), then ops doctor"))
 
 
-def bootstrap(check: Check = False, as_json: Json = False) -> None:
+def bootstrap(check: Check = False, yes: Agreed = False, as_json: Json = False) -> None:
     """Makes the state bucket, or makes it right: versions, encryption, no public access, TLS only.
 
-    Run it as often as you like: it changes only what differs, keeps what others put on the bucket, and never deletes.
+    Run it as often as you like: it changes only what differs and never deletes. Statements, rules and tags of others
+    stay. Before it refuses what a bucket that is there already may serve (public or without TLS), it shows the steps
+    and asks.
 
     Example: `ops bootstrap --check` says what would be changed.
     """
     session = Session.open()
     bucket = StateBucket(session)
     steps: list[Step] = []
-    with progress(f"{bucket.name} …") as say:
-        for step in bucket.make_right(check=check):
-            steps.append(step)
-            say(f"{bucket.name}: {step.name} {step.outcome} …")
-    ready = not any(step.outcome.startswith("would") for step in steps)
+    with progress(f"{bucket.name} …"):
+        planned = list(bucket.make_right(check=True))
+    if check:
+        steps = planned
+    elif restrictions(planned) and not yes and not _agreed(bucket, planned, may_ask=not as_json):
+        raise OpsError("nothing was changed")
+    else:
+        with progress(f"{bucket.name} …") as say:
+            for step in bucket.make_right(check=False):
+                steps.append(step)
+                say(f"{bucket.name}: {step.name} {step.outcome} …")
+    ready = not any(step.is_ahead for step in steps)
     document: dict[str, Any] = {
         "bucket": bucket.name,
         "region": bucket.region,
@@ -107,10 +118,29 @@ def bootstrap(check: Check = False, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def _agreed(bucket: StateBucket, planned: list[Step], *, may_ask: bool) -> bool:
+    """Whether a person wants a bucket restricted that is there already. Raises OpsError where nobody can be asked."""
+    names = ", ".join(step.name for step in restrictions(planned))
+    why = f"the bucket {bucket.name} is there already, and {names} would refuse what is public or without TLS"
+    if not may_ask or not sys.stdin.isatty():
+        raise OpsError(
+            f"{why}. Nothing was changed: ops bootstrap --check shows the steps, ops bootstrap --yes takes them. Where "
+            "others use the bucket, name one of its own in state.bucket (ops init proposes one)"
+        )
+    remarks = progress_console()
+    remarks.print(_table(planned))
+    remarks.print(f"{why[0].upper()}{why[1:]}.", style="yellow", highlight=False, markup=False)
+    return typer.confirm("Change it?", default=False, err=True)
+
+
 def _steps(steps: list[Step], ready: bool) -> RenderableType:
+    last = "The state bucket is ready." if ready else "Nothing was changed. ops bootstrap does it."
+    return Group(_table(steps), Text(last, style="bold"))
+
+
+def _table(steps: list[Step]) -> Table:
     table = Table.grid(padding=(0, 2))
     for step in steps:
-        style = "dim" if step.outcome == "was right" else "yellow" if step.outcome.startswith("would") else "green"
+        style = "dim" if step.outcome == "was right" else "yellow" if step.is_ahead else "green"
         table.add_row(Text(step.outcome, style=style), step.name, Text(step.what))
-    last = "The state bucket is ready." if ready else "Nothing was changed. ops bootstrap does it."
-    return Group(table, Text(last, style="bold"))
+    return table

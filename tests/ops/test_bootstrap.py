@@ -1,13 +1,17 @@
 """ops bootstrap: the state bucket made right, again and again, without taking anything away."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import pexpect
 import pytest
 from botocore.exceptions import ClientError
 
 from ops.embedded_aws import control
+from ops.environment import ROOT
 from tests.ops.aws_support import BUCKET, SETTINGS, Answer, Person, Request, clear, front
 from tests.ops.support import Finished
 
@@ -123,7 +127,7 @@ def test_only_what_differs_is_changed(person: Person) -> None:
         Bucket=BUCKET, PublicAccessBlockConfiguration={"BlockPublicAcls": True, "BlockPublicPolicy": False}
     )
 
-    ended = person.ops("bootstrap", "--json")
+    ended = person.ops("bootstrap", "--yes", "--json")
 
     assert outcomes(ended) == {**dict.fromkeys(NAMES, "was right"), "versioning": "changed", "public access": "changed"}
     now = bucket_now(person)
@@ -152,7 +156,7 @@ def test_what_others_put_on_the_bucket_stays(person: Person) -> None:
     s3.put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [key]})
     s3.put_object(Bucket=BUCKET, Key="theirs", Body=b"kept")
 
-    ended = person.ops("bootstrap", "--json")
+    ended = person.ops("bootstrap", "--yes", "--json")
 
     assert ended.status == 0
     now = bucket_now(person)
@@ -163,6 +167,112 @@ def test_what_others_put_on_the_bucket_stays(person: Person) -> None:
     assert now["encryption"][0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
     assert s3.get_object(Bucket=BUCKET, Key="theirs")["Body"].read() == b"kept"
     assert set(outcomes(person.ops("bootstrap", "--json")).values()) == {"was right"}
+
+
+def asked(person: Person, answer: str) -> tuple[int, str]:
+    """Runs it on a terminal and gives the answer; the exit status and what it said."""
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "ops", "bootstrap"],
+        cwd=str(ROOT),
+        env=person.environment(TERM="dumb"),
+        encoding="utf-8",
+        timeout=100,
+        dimensions=(40, 80),
+    )
+    child.expect(r"Change it\? \[y/N\]: ")
+    said = str(child.before)
+    child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus is not None
+    return child.exitstatus, f"{said}{child.before}"
+
+
+def untouched(person: Person) -> bool:
+    s3 = person.aws("s3")
+    with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
+        s3.get_bucket_policy(Bucket=BUCKET)
+    return "Status" not in s3.get_bucket_versioning(Bucket=BUCKET)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_a_bucket_that_is_there_is_not_restricted_where_nobody_can_agree(
+    person: Person, arguments: tuple[str, ...]
+) -> None:
+    person.aws("s3").create_bucket(Bucket=BUCKET, ObjectOwnership="ObjectWriter")
+
+    ended = person.ops("bootstrap", *arguments)
+
+    assert ended.status == 1
+    assert (
+        f"the bucket {BUCKET} is there already, and owner, policy, public access would refuse what is public or "
+        "without TLS"
+    ) in ended.err
+    assert "ops bootstrap --check shows the steps, ops bootstrap --yes takes them" in ended.err
+    assert untouched(person)
+
+
+def test_a_bucket_that_is_there_is_restricted_with_yes(person: Person) -> None:
+    person.aws("s3").create_bucket(Bucket=BUCKET, ObjectOwnership="ObjectWriter")
+
+    ended = person.ops("bootstrap", "--yes", "--json")
+
+    assert (ended.status, ended.document["right"]) == (0, True)
+    now = bucket_now(person)
+    assert (now["owner"], now["policy"], now["public"]) == (RIGHT["owner"], RIGHT["policy"], RIGHT["public"])
+
+
+def test_a_person_sees_the_steps_and_is_asked(person: Person) -> None:
+    person.aws("s3").create_bucket(Bucket=BUCKET, ObjectOwnership="ObjectWriter")
+
+    status, said = asked(person, "")
+
+    assert status == 1
+    assert "access lists are off (it was ObjectWriter)" in said
+    assert "would be made" in said
+    assert "ops: nothing was changed" in said
+    assert untouched(person)
+
+    status, said = asked(person, "y")
+
+    assert status == 0
+    assert "The state bucket is ready." in said
+    assert set(outcomes(person.ops("bootstrap", "--json")).values()) == {"was right"}
+
+
+def test_what_restricts_nobody_is_done_without_a_question(person: Person) -> None:
+    person.ops("bootstrap")
+    person.aws("s3").delete_bucket_lifecycle(Bucket=BUCKET)
+
+    ended = person.ops("bootstrap", "--json")
+
+    assert outcomes(ended) == {**dict.fromkeys(NAMES, "was right"), "old states": "made"}
+
+
+def test_rules_of_others_in_the_first_version_come_in_the_second(person: Person) -> None:
+    person.ops("bootstrap")
+    s3, sent = person.aws("s3"), []
+    # moto keeps what it is given; S3 refuses a bare prefix beside a filter.
+    logs = {"ID": "logs", "Status": "Enabled", "Prefix": "logs/", "Expiration": {"Days": 5}}
+    everything = {"ID": "all", "Status": "Disabled", "Prefix": "", "Expiration": {"Days": 9}}
+    s3.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": [logs, everything]})
+
+    def record(request: Request) -> None:
+        sent.append(ElementTree.fromstring(request.body))
+
+    with front(person.endpoint, {f"PUT /{BUCKET}?lifecycle": record}) as url:
+        assert person.ops("bootstrap", AWS_ENDPOINT_URL=url).status == 0
+
+    (payload,) = sent
+    space = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+    rules = payload.findall(f"{space}Rule")
+    assert [
+        (rule.findtext(f"{space}ID"), rule.findtext(f"{space}Filter/{space}Prefix"), rule.find(f"{space}Prefix"))
+        for rule in rules
+    ] == [("logs", "logs/", None), ("all", "", None), ("ml-infra-ml-core", "ml-core/", None)]
+    assert [rule.findtext(f"{space}Status") for rule in rules] == ["Enabled", "Disabled", "Enabled"]
+    assert [rule.findtext(f"{space}Expiration/{space}Days") for rule in rules] == ["5", "9", None]
 
 
 def test_two_prefixes_in_one_bucket_have_a_rule_each(person: Person) -> None:
@@ -182,7 +292,7 @@ def test_a_policy_of_a_single_statement_is_kept(person: Person, statement: str |
     policy = {"Version": "2012-10-17", "Statement": theirs if statement else [theirs]}
     s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
 
-    assert person.ops("bootstrap").status == 0
+    assert person.ops("bootstrap", "--yes").status == 0
 
     assert bucket_now(person)["policy"] == [theirs, TLS_ONLY]
 
