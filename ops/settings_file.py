@@ -59,7 +59,7 @@ class SettingsFile:
     def with_value(self, key: Key, value: Value) -> "SettingsFile":
         """The file with section.key set: in place of its assignment, else of its commented line, else new.
 
-        Raises OpsError when that cannot be done without changing something else.
+        Raises OpsError when that cannot be done without changing something else, or losing a comment inside a list.
         """
         before = tomllib.loads(self.text)
         text = _with_value(self.text, key, _toml(value))
@@ -69,7 +69,7 @@ class SettingsFile:
             after = tomllib.loads(text)
         except tomllib.TOMLDecodeError:
             after = None
-        if after is None or after != expected:
+        if after is None or after != expected or _has_comment_inside(self.text, key):
             raise OpsError(
                 f"{'.'.join(key)} in {self.path} is written in a way that this command cannot change safely. "
                 f"Set it by hand: under [{key[0]}] write {key[1]} = {_toml(value)}"
@@ -158,6 +158,19 @@ def _parts(dotted: str) -> tuple[str, ...]:
 def _line_end(text: str, position: int) -> int:
     end = text.find("\n", position)
     return len(text) if end < 0 else end + 1
+
+
+def _has_comment_inside(text: str, key: Key) -> bool:
+    """Whether the value of the key is a list over lines with a comment in it, which belongs to a line of it."""
+    for statement in _statements(text):
+        if statement.key and statement.table + statement.key == key:
+            position, end = statement.value
+            while position < end:
+                if text[position] == "#":
+                    return True
+                quote = next((quote for quote in _QUOTES if text.startswith(quote, position)), None)
+                position = _string_end(text, position, quote) if quote else position + 1
+    return False
 
 
 _QUOTES = ('"""', "'''", '"', "'")

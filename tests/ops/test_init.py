@@ -20,7 +20,7 @@ from ops.environment import ROOT
 from ops.first_settings import proposed_bucket
 from ops.own_address import own_address
 from ops.settings_file import SettingsFile
-from tests.ops.aws_support import Person, clear
+from tests.ops.aws_support import SETTINGS, Person, clear
 
 FLAGS = ("--region", "eu-west-1", "--name", "my-ml", "--key-pair", "my key", "--address", "198.51.100.9")
 NOBODY = "http://127.0.0.1:9"  # the discard port: nothing listens
@@ -247,7 +247,7 @@ def asked(person: Person, *arguments: str) -> "pexpect.spawn[str]":
         cwd=str(ROOT),
         env=person.environment(TERM="dumb"),
         encoding="utf-8",
-        timeout=60,
+        timeout=100,
         echo=False,
         dimensions=(40, 80),
     )
@@ -360,6 +360,33 @@ def test_what_cannot_be_changed_safely_is_left_to_the_person(text: str) -> None:
 
     with pytest.raises(OpsError, match=r'under \[state\] write bucket = "new"'):
         file.with_value(("state", "bucket"), "new")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '[\n  "203.0.113.7/32", # home\n  "198.51.100.9/32",\n]',
+        '[\n  # home\n  "203.0.113.7/32",\n]',
+        '["203.0.113.7/32"\n# more to come\n]',
+    ],
+)
+def test_a_comment_inside_a_list_is_not_lost(person: Person, written: str) -> None:
+    text = SETTINGS.replace('["203.0.113.7/32"]', written)
+    person.write(text)
+
+    ended = person.ops("init", "--address", "192.0.2.1", "--force", "--yes", "--json")
+
+    assert ended.status == 1
+    assert 'under [access] write deployer_cidrs = ["192.0.2.1/32"]' in ended.document["error"]
+    assert person.settings.read_text(encoding="utf-8") == text
+
+
+def test_a_list_over_lines_without_a_comment_is_changed() -> None:
+    before = '[access]\ndeployer_cidrs = [\n  "a#b",\n  \'c#d\',\n] # mine\nssh_keypair_name = "k"\n'
+
+    changed = SettingsFile(Path("settings.toml"), before).with_value(("access", "deployer_cidrs"), ["e"])
+
+    assert changed.text == '[access]\ndeployer_cidrs = ["e"] # mine\nssh_keypair_name = "k"\n'
 
 
 def test_a_value_needs_no_care_with_quotes() -> None:
