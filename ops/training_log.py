@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from botocore.exceptions import ClientError
 
 from ops.commands.base import OpsError, Session
-from ops.waiting import FAILURES, TRANSIENT
+from ops.waiting import FAILED, FAILURES, is_transient
 
 # Seconds between looks while following. CloudWatch itself is some seconds behind.
 EVERY = 2.0
@@ -60,10 +60,10 @@ class TrainingLog:
             except NoLogYetError:
                 time.sleep(EVERY)
                 continue
-            except TRANSIENT:
+            except FAILED as error:
                 # A training runs for days; it is read on where the connection broke.
                 failures += 1
-                if failures == FAILURES:
+                if failures == FAILURES or not is_transient(error):
                     raise
                 time.sleep(EVERY)
                 continue

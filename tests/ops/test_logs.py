@@ -1,11 +1,18 @@
 """`ops logs` against the embedded AWS."""
 
 import time
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from modules_equiv.settings import load_settings
+from ops import training_log
+from ops.commands.base import Session
+from ops.training_log import TrainingLog
 from tests.ops.status_support import Place, copied, instance_id, now, stage
 from tests.ops.support import Running, wait_for
+from tests.unit.synthesis import MINIMAL
 
 pytestmark = pytest.mark.system
 
@@ -89,6 +96,59 @@ class TestTrainingLog:
 
         assert finished.status == 1
         assert finished.document["error"].startswith(f"the log group {GROUP} does not exist: cdktf deploy train-model")
+
+
+class Answers:
+    """CloudWatch Logs with these answers, then with nothing new."""
+
+    def __init__(self, *answers: ClientError | str) -> None:
+        self.left = list(answers)
+        self.tokens: list[object] = []
+
+    def get_log_events(self, **arguments: object) -> dict[str, Any]:
+        self.tokens.append(arguments.get("nextToken"))
+        answer = self.left.pop(0)
+        if isinstance(answer, ClientError):
+            raise answer
+        return {"events": [{"timestamp": 0, "message": answer}], "nextForwardToken": f"after {answer}"}
+
+
+class TestTrouble:
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(training_log, "EVERY", 0)
+
+    def log(self, answers: Answers) -> TrainingLog:
+        class Fake(Session):
+            def client(self, service: str, region: str | None = None) -> object:
+                return answers
+
+        return TrainingLog(Fake(load_settings(environ=MINIMAL)), "i-1")
+
+    def test_what_passes_does_not_end_a_follow(self) -> None:
+        throttled, broken = refused("ThrottlingException", 400), refused("InternalFailure", 500)
+        answers = Answers("one", throttled, broken, throttled, broken, "two", broken, "three")
+
+        found = self.log(answers).follow()
+
+        assert [next(found).text for _ in range(3)] == ["one", "two", "three"]
+        # Read on where it was.
+        assert answers.tokens == [None, *["after one"] * 5, *["after two"] * 2]
+
+    def test_many_in_a_row_and_what_does_not_pass_do(self) -> None:
+        for trouble in ([refused("ThrottlingException", 400)] * 5, [refused("AccessDeniedException", 400)]):
+            answers = Answers("one", *trouble)
+            found = self.log(answers).follow()
+
+            assert next(found).text == "one"
+            with pytest.raises(ClientError):
+                next(found)
+            assert answers.left == []
+
+
+def refused(code: str, status: int) -> ClientError:
+    answer = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "GetLogEvents")  # type: ignore[arg-type]
 
 
 class TestBoot:
