@@ -9,9 +9,13 @@ from constructs_lib import prices
 from ops import machines, waiting, when
 from ops.commands.base import OpsError, Session, explained
 from ops.machines import PLACES, Machine
+from ops.stacks import read_stack
 from ops.waiting import Progress, poll
 
 Switched = Literal["worker", "notebook"]
+
+# Terraform's address of what is mounted on /data.
+_DATA_VOLUME: Final = ("aws_ebs_volume", "msls")
 
 _UP: Final = ("running", "InService")
 _DOWN: Final = ("stopped", "Stopped")
@@ -120,5 +124,21 @@ def _still_costs(session: Session, machine: Machine) -> tuple[str, ...]:
     return (
         f"its disks are still charged, {sum_}:",
         *(f"  {line}" for line in lines),
-        f"cdktf destroy {PLACES[machine.name].stack} ends that too (the data volume is kept as a snapshot by default)",
+        f"cdktf destroy {PLACES[machine.name].stack} ends that too{_what_destroy_does_to_the_data(session, machine)}",
+    )
+
+
+def _what_destroy_does_to_the_data(session: Session, machine: Machine) -> str:
+    """By what is deployed: a destroy goes by the state, whatever the settings say meanwhile."""
+    state = read_stack(session, PLACES[machine.name].stack)
+    volume = state.attributes(*_DATA_VOLUME) if state else None
+    if volume is None:
+        return ""
+    if volume.get("final_snapshot"):
+        rate = prices.SNAPSHOT_PER_GB_MONTH
+        charged = "" if prices.other_region(session.settings.deployment.region) else f", ${rate} a GB a month"
+        return f"; the data volume {volume['id']} is kept as a snapshot{charged}"
+    return (
+        f" and DELETES the data volume {volume['id']} for good: it was deployed with "
+        "train_model.data_volume.snapshot_on_destroy = false"
     )

@@ -1,6 +1,8 @@
 """`ops start` and `ops stop` against the embedded AWS."""
 
 import io
+import json
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -9,6 +11,7 @@ from rich.console import Console
 from modules_equiv.settings import load_settings
 from ops import machines, power, waiting
 from ops.commands.base import OpsError, Session
+from ops.environment import LOCAL_BUCKET
 from ops.machines import Machine
 from ops.waiting import Progress
 from tests.ops.status_support import Place, copied, instance, instance_id, notebook_status
@@ -39,6 +42,15 @@ def state(place: Place, worker: str) -> str:
     return str(instance(place, worker)["State"]["Name"])
 
 
+def data_volume(place: Place, state: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the state of train-model says of it."""
+    body = place.aws("s3").get_object(Bucket=LOCAL_BUCKET, Key=place.key("train-model"))["Body"].read()
+    resources = (state or json.loads(body))["resources"]
+    (found,) = [one for one in resources if one["type"] == "aws_ebs_volume"]
+    attributes: dict[str, Any] = found["instances"][0]["attributes"]
+    return attributes
+
+
 class TestWorker:
     """In their order: the tests find the worker as the one before left it."""
 
@@ -52,7 +64,30 @@ class TestWorker:
         assert "its disks are still charged, $74.40 a month" in finished.words
         assert "50 GiB gp3, 8,000 IOPS, 1,000 MiB/s: $64.00 a month" in finished.words
         assert "130 GiB gp3, 3,000 IOPS, 125 MiB/s: $10.40 a month" in finished.words
-        assert "cdktf destroy train-model" in finished.words
+        # The embedded deployment's volume has no final_snapshot.
+        assert (
+            f"cdktf destroy train-model ends that too and DELETES the data volume {data_volume(place)['id']} for good"
+        ) in finished.words
+        assert "kept as a snapshot" not in finished.words
+        assert finished.err.splitlines()[0] == "worker: asking AWS"
+
+    def test_a_destroy_that_keeps_a_snapshot_is_told_by_what_is_deployed(self, place: Place, worker: str) -> None:
+        s3, key = place.aws("s3"), place.key("train-model")
+        before = s3.get_object(Bucket=LOCAL_BUCKET, Key=key)["Body"].read()
+        state = json.loads(before)
+        volume = data_volume(place, state)
+        volume["final_snapshot"] = True
+        s3.put_object(Bucket=LOCAL_BUCKET, Key=key, Body=json.dumps(state))
+        # The settings of today do not count.
+        finished = place.ops("stop", "worker", ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SNAPSHOT_ON_DESTROY="false")
+        s3.put_object(Bucket=LOCAL_BUCKET, Key=key, Body=before)
+
+        assert finished.status == 0, finished.err
+        assert (
+            f"cdktf destroy train-model ends that too; the data volume {volume['id']} is kept as a snapshot, "
+            "$0.05 a GB a month"
+        ) in finished.words
+        assert "DELETES" not in finished.words
 
     def test_stop_again_changes_nothing(self, place: Place, worker: str) -> None:
         finished = place.ops("stop", "worker")
