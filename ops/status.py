@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ops import boot_report, machines, when
 from ops.boot_report import Report
@@ -10,6 +10,10 @@ from ops.commands.base import STACKS, Session
 from ops.locks import Lock, read_lock
 from ops.machines import PLACES, Machine, Name
 from ops.stacks import StackState, read_stack, state_client
+
+# What `Machine.spent` is, and what comes on top.
+SPENT: Final = "machine hours since the machine's start, on demand"
+NOT_SPENT: Final = "disks, addresses, NAT and EFS are in ops cost"
 
 
 class Overview(NamedTuple):
@@ -60,6 +64,7 @@ def document(session: Session, seen: Overview) -> dict[str, Any]:
             for name, state in seen.stacks.items()
         ],
         "machines": [_machine_document(session, seen, machine) for machine in seen.machines.values()],
+        "usd_since_start_is": f"{SPENT}; {NOT_SPENT}",
     }
 
 

@@ -14,7 +14,7 @@ from ops.boot_report import Report, Stage
 from ops.commands.base import Session
 from ops.locks import YOUNG, Lock
 from ops.machines import Machine
-from ops.status import Overview
+from ops.status import NOT_SPENT, Overview
 
 _GOOD = ("running", "InService", "ready")
 _IDLE = ("stopped", "Stopped")
@@ -36,7 +36,7 @@ def status_view(session: Session, seen: Overview) -> RenderableType:
             "no machine is deployed" if any(s and s.resources for s in seen.stacks.values()) else "nothing is deployed"
         )
         return Group(*parts, "", Text(f"{hint}: cdktf deploy mlcore stats-monitor"))
-    parts += ["", _machines(session, seen)]
+    parts += ["", _machines(session, seen), Text(f"machine hours: since its start; {NOT_SPENT}", style="dim")]
     unknown = [
         f"{machine.name}: cost unknown, {why}"
         for machine in seen.machines.values()
@@ -60,7 +60,7 @@ def _stacks(seen: Overview) -> Table:
 
 
 def _machines(session: Session, seen: Overview) -> Table:
-    table = _table("machine", "state", "type", "addresses", "up for", ">cost so far")
+    table = _table("machine", "state", "type", "addresses", "up for", ">machine hours")
     for machine in seen.machines.values():
         up = machines.up_for(machine, seen.at)
         usd, _ = machine.spent(seen.at, session.settings.deployment.region)

@@ -40,7 +40,9 @@ def register(app: typer.Typer) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Shows what is deployed and running, how each machine's boot went, what it has cost so far, and held locks.
+    """Shows what is deployed and running, how each machine's boot went, and held locks.
+
+    Also what each machine's hours cost since its start; everything else that costs is in `ops cost`.
 
     Example: `ops status --json | jq .machines`
     """

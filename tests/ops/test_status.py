@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from rich.console import Console
 
 from ops import boot_report, boot_wait, waiting, when
+from ops.aws_trouble import NotAwsError
 from ops.machines import Machine
 from ops.waiting import Progress, poll
 from tests.ops.status_support import Place, instance, instance_id, now, stage
@@ -144,6 +145,9 @@ class TestStatus:
         notebook = machine_in(finished, "notebook")
         assert notebook["usd_since_start"] is None
         assert "not verified" in str(notebook["usd_unknown_because"])
+        said = finished.document["usd_since_start_is"]
+        assert said.startswith("machine hours since the machine's start")
+        assert "disks, addresses, NAT and EFS are in ops cost" in said
 
     def test_text_fits_80_columns(self, place: Place) -> None:
         finished = place.ops("status")
@@ -152,6 +156,8 @@ class TestStatus:
         assert max(len(line.rstrip()) for line in finished.out.splitlines()) <= 80
         assert "g6.12xlarge" in finished.out
         assert "notebook: cost unknown" in finished.out
+        assert "cost so far" not in finished.out
+        assert "\nmachine hours: since its start; disks, addresses, NAT and EFS are in ops cost\n" in finished.text
 
     def test_boot_with_what_failed_and_its_last_log_lines(self, place: Place, worker: str) -> None:
         stages = [stage("data"), stage("efs", ms=90_500, error="mount: timed out | /efs is not mounted")]
@@ -219,6 +225,7 @@ class TestWait:
         assert finished.status == 0
         assert f"worker is ready ({worker}; its boot took 2 s)" in finished.words
         assert "worker: efs done in 1 s" in finished.err
+        assert finished.err.splitlines()[0] == "worker: asking AWS"
 
     def test_ready_as_json_and_nothing_else_on_stdout(self, place: Place, worker: str) -> None:
         place.report("worker", state="ready", machine=worker, boot=now(), stages=[stage("data")])
@@ -419,7 +426,56 @@ class TestReport:
         assert boot_report.stale(report, machine) is None
 
 
+def refused(code: str, status: int) -> ClientError:
+    answer = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "DescribeInstances")  # type: ignore[arg-type]
+
+
+TRANSIENT = [
+    EndpointConnectionError(endpoint_url="x"),
+    refused("RequestLimitExceeded", 503),
+    refused("ThrottlingException", 400),
+    refused("Throttling", 400),
+    refused("InternalError", 500),
+    refused("Unavailable", 503),
+    NotAwsError(asked="DescribeInstances", came="a web page"),
+]
+
+
 class TestPoll:
+    @pytest.mark.parametrize("trouble", TRANSIENT, ids=str)
+    def test_what_passes_is_tried_again(self, trouble: Exception) -> None:
+        answers: list[object] = [trouble, trouble, None, trouble, "there"]
+
+        def look() -> object:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        assert poll(look, every=0, seconds=600) == "there"
+
+    @pytest.mark.parametrize(
+        "trouble", [refused("UnauthorizedOperation", 403), refused("ExpiredToken", 400), NoCredentialsError()]
+    )
+    def test_what_does_not_pass_ends_it(self, trouble: Exception) -> None:
+        tried = []
+
+        def look() -> None:
+            tried.append(1)
+            raise trouble
+
+        with pytest.raises(type(trouble)):
+            poll(look, every=0, seconds=600)
+        assert len(tried) == 1
+
+    def test_a_time_that_is_over_without_any_answer_says_why(self) -> None:
+        def look() -> None:
+            raise EndpointConnectionError(endpoint_url="x")
+
+        with pytest.raises(EndpointConnectionError):
+            poll(look, every=0, seconds=0)
+
     def test_a_connection_that_fails_now_and_then_is_tried_again(self) -> None:
         answers = [EndpointConnectionError(endpoint_url="x"), None, EndpointConnectionError(endpoint_url="x"), "there"]
 
