@@ -124,13 +124,6 @@ def test_an_endpoint_that_does_not_answer_is_told(person: Person) -> None:
     assert "Traceback" not in ended.err
 
 
-def configured(person: Person, text: str) -> dict[str, str | None]:
-    """The variables of somebody with this AWS configuration and no keys of their own."""
-    file = person.home / "aws config"
-    file.write_text(text, encoding="utf-8")
-    return {"AWS_CONFIG_FILE": str(file), "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-
-
 PROCESS = "[default]\ncredential_process = {}\n"
 ROLE = "[default]\nrole_arn = arn:aws:iam::123456789012:role/x\nweb_identity_token_file = {}\n"
 HTML = Answer(200, b"<!DOCTYPE html>\n<html><body>log in to the hotel<br></body></html>", "text/html")
@@ -143,15 +136,24 @@ XHTML = Answer(200, b'<?xml version="1.0"?>\n<html><body>log in to the hotel</bo
         (PROCESS.format("/nowhere/helper"), None, "/nowhere/helper, which", "correct credential_process"),
         (PROCESS.format("/bin/echo hello"), None, "Expecting value", "what a credential_process prints"),
         (ROLE.format("/nowhere/token"), None, "/nowhere/token, which", "web_identity_token_file"),
-        (None, "localhost:5000", "Invalid endpoint: localhost:5000", "as http://HOST:PORT, or unset it"),
+        ("", "localhost:5000", "Invalid endpoint: localhost:5000", "as http://HOST:PORT, or unset it"),
     ],
 )
 @pytest.mark.parametrize("command", ["bootstrap", "doctor"])
 def test_a_configuration_that_cannot_be_used_is_told_with_the_way_out(
-    person: Person, command: str, configuration: str | None, endpoint: str | None, what: str, way_out: str
+    person: Person, command: str, configuration: str, endpoint: str | None, what: str, way_out: str
 ) -> None:
-    variables = configured(person, configuration) if configuration else {}
-    ended = person.ops(command, "--json", **variables, **({"AWS_ENDPOINT_URL": endpoint} if endpoint else {}))
+    file = person.home / "aws config"
+    file.write_text(configuration, encoding="utf-8")
+
+    ended = person.ops(
+        command,
+        "--json",
+        AWS_CONFIG_FILE=str(file),
+        AWS_ACCESS_KEY_ID=None,
+        AWS_SECRET_ACCESS_KEY=None,
+        AWS_ENDPOINT_URL=endpoint or person.endpoint.url,
+    )
 
     assert ended.status == 1
     if command == "doctor":

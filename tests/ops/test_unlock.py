@@ -90,7 +90,7 @@ def answered(place: Place, answer: str) -> Finished:
         ["-m", "ops", "unlock", STACK],
         cwd=str(ROOT),
         env={**place.variables, "TERM": "xterm"},
-        timeout=60,
+        timeout=100,
         dimensions=(40, 80),
         encoding="utf-8",
     )
@@ -129,7 +129,9 @@ class TestRealLock:
         assert f"id {orphan}" in finished.words
         assert f"who {held(place)['Who']}" in finished.words
         assert "operation apply, Terraform 1.11" in finished.words
-        assert f"since {datetime.now(UTC):%Y-%m-%d}" in finished.words
+        # Terraform writes the time in UTC: 2026-11-25T20:00:00.885607817Z.
+        created = held(place)["Created"]
+        assert f"since {created[:10]} {created[11:16]} UTC, for " in finished.words
         assert "this lock is young" in finished.err
         assert "add --yes" in finished.err
         assert held(place)["ID"] == orphan
@@ -300,7 +302,7 @@ class TestWrongInput:
             ["-m", "ops", "unlock", STACK],
             cwd=str(ROOT),
             env={**place.variables, "TERM": "xterm"},
-            timeout=60,
+            timeout=100,
             encoding="utf-8",
         )
         child.expect("Release the lock")

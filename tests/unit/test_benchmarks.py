@@ -5,9 +5,11 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
+import benchmarks.measure
 from benchmarks.measure import CommandError, Measurement, measure
 from benchmarks.report import Comparison, Ratio, ratio, table
 from benchmarks.synthesis import DifferenceError, differences
@@ -66,10 +68,32 @@ def test_the_table_has_ratios_targets_and_what_was_measured() -> None:
     ]
 
 
-def test_memory_is_that_of_the_children_too(tmp_path: Path) -> None:
-    child = "import time; held = b'x' * (150 << 20); time.sleep(1)"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+HOLD = """
+import pathlib, time
+held = b"x" * (150 << 20)
+pathlib.Path("held").touch()
+end = time.monotonic() + 100
+while not pathlib.Path("seen").exists():
+    assert time.monotonic() < end, "nobody looked"
+    time.sleep(0.01)
+"""
+
+
+def test_memory_is_that_of_the_children_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = benchmarks.measure._resident
+
+    def looked(tree: psutil.Process) -> int:
+        is_held = (tmp_path / "held").exists()
+        found = look(tree)
+        if is_held:  # so that the look has seen it, however late it came
+            (tmp_path / "seen").touch()
+        return found
+
+    monkeypatch.setattr(benchmarks.measure, "_resident", looked)
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLD!r}], check=True)"
+
     one = measure([sys.executable, "-c", parent], cwd=tmp_path, environment=os.environ)
+
     assert 150 < one.mib < 300
 
 
