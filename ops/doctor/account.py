@@ -40,7 +40,8 @@ def caller(session: Session | None, region: str | None = None) -> Caller:
         who = _asked(session, region)
         return who.findings
 
-    return replace(who, findings=tuple(guarded("credentials", examine)))
+    findings = tuple(guarded("credentials", examine))
+    return replace(who, findings=findings)
 
 
 def _asked(session: Session | None, region: str | None) -> Caller:
