@@ -286,7 +286,7 @@ class TestWrongInput:
         assert "there is no stack 'train-modl'. Did you mean train-model?" in finished.err
 
     def test_an_object_that_is_no_lock_is_left_alone(self, place: Place) -> None:
-        place.aws("s3").put_object(Bucket=LOCAL_BUCKET, Key=KEY, Body=b"<html>")
+        place.aws("s3").put_object(Bucket=LOCAL_BUCKET, Key=KEY, Body=b"no lock")
         finished = place.ops("unlock", STACK, "--yes")
         still = is_held(place)
         remove(place)
