@@ -135,8 +135,8 @@ def ended_by_signals() -> Iterator[None]:
 # What ssh says (OpenSSH 9) when trying again cannot help, and what can. rsync's "Permission denied (13)" is another.
 _HOPELESS: Final = {
     r"permission denied \([a-z]": "the machine does not take the key: load it (ssh-add) or name it with --key FILE",
-    "host key verification failed": "the machine, whose id is the same, shows another host key than before: if you "
-    "know why, remove its line from the known_hosts file in ~/.ssh/ml-infra",
+    "host key verification failed": "the machine shows another host key than the known one: if you know why, "
+    "correct the lines of its id in the known_hosts file in ~/.ssh/ml-infra",
     "too many authentication failures": "the agent offers too many keys: name the right one with --key FILE",
     "bad configuration option": "ssh does not take the configuration: see the file and line that it names",
     "bad owner or permissions": "ssh takes no configuration that others could change: chmod go-w it",

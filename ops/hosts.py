@@ -66,15 +66,18 @@ def machine_named(name: str) -> Machine:
 
 
 def find(session: Session, machine: Machine) -> Host:
-    """The machine, running or not. Raises OpsError when its stack is not deployed, or EC2 has no such machine."""
+    """The machine, running or not. Raises OpsError when it is not deployed, EC2 has none, or it has no address now."""
     outputs = stacks.outputs(session, machine.stack)
     if machine.output not in outputs:
         raise OpsError(f"{machine.stack} has no output {machine.output}: cdktf deploy {machine.stack} writes it")
     written = str(outputs[machine.output])
     instance = _instance(session, machine, written)
-    # EC2 knows better: without an Elastic IP, a machine that was stopped comes back under another public address.
+    # EC2 knows better: without an Elastic IP, a machine that was stopped comes back under another public address, and
+    # meanwhile the one that Terraform wrote down may be somebody else's.
     # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html
-    address = instance.get("PublicIpAddress" if machine.public else "PrivateIpAddress") or written
+    address = instance.get("PublicIpAddress" if machine.public else "PrivateIpAddress")
+    if not address:
+        raise OpsError(_without_address(session, machine, instance))
     return Host(
         machine=machine,
         deployment=session.name,
@@ -90,12 +93,24 @@ def find_running(session: Session, machine: Machine) -> Host:
     host = find(session, machine)
     if host.state == "running":
         return host
-    if host.state == "pending":
-        raise OpsError(f"{machine.name} is still starting: ops wait {machine.name}")
+    raise OpsError(_not_running(session, machine, host.instance_id, host.state))
+
+
+def _not_running(session: Session, machine: Machine, instance_id: str, state: str) -> str:
+    if state == "pending":
+        return f"{machine.name} is still starting: ops wait {machine.name}"
     # `ops start` is for what is stopped to save money; the other two only stop by hand.
-    start = f"aws ec2 start-instances --region {session.settings.deployment.region} --instance-ids {host.instance_id}"
+    start = f"aws ec2 start-instances --region {session.settings.deployment.region} --instance-ids {instance_id}"
     start = "ops start worker" if machine.name == "worker" else start
-    raise OpsError(f"{machine.name} is {host.state} ({host.instance_id}): {start}")
+    return f"{machine.name} is {state} ({instance_id}): {start}"
+
+
+def _without_address(session: Session, machine: Machine, instance: dict[str, Any]) -> str:
+    instance_id, state = instance["InstanceId"], instance["State"]["Name"]
+    if state != "running":
+        return _not_running(session, machine, instance_id, state)
+    kind = "public" if machine.public else "private"
+    return f"{machine.name} runs without a {kind} address ({instance_id}): cdktf deploy {machine.stack} makes it anew"
 
 
 def deployed(session: Session) -> tuple[list[Host], dict[str, str]]:

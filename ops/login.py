@@ -2,15 +2,17 @@
 
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from ops import ssh
+from ops import host_keys, ssh
 from ops.commands.base import OpsError, Session, progress_console
 from ops.hosts import MACHINES, Host, Machine, find_running
 
@@ -33,10 +35,11 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """ssh's command line up to the alias, the machine, and what the file for ssh says of it."""
+    """ssh's command line up to the alias, the machine, and what a person should know of it."""
 
     ssh: list[str]
     host: Host
+    remarks: tuple[str, ...] = ()
 
 
 def open_session() -> Session:
@@ -50,17 +53,67 @@ def open_session() -> Session:
 
 
 def login(session: Session, machine: Machine, *, via: ssh.Via, key: Path | None) -> Login:
-    """Looks where the machine is. Raises OpsError when it, or the jump host before it, does not run or is not there."""
+    """Looks where the machine is. Raises OpsError when it, or the jump host before it, does not run or is not there.
+
+    Whoever calls it says the remarks.
+    """
     ssh.require_reachable(machine, via)
     how = ssh.access(session, via=via, key=key)
     host = find_running(session, machine)
     hosts = [host]
     if via == "jump" and not machine.public:
         hosts.append(find_running(session, MACHINES["jump"]))
+    keys = host_keys.pin(session, hosts, how.known_hosts)
+    remarks = list(keys.remarks)
     if how.identity is None:
         name = session.settings.access.ssh_keypair_name
-        say(f"there is no private key ~/.ssh/{name} or ~/.ssh/{name}.pem: ssh tries its own and the agent's (or --key)")
-    return Login(ssh=["ssh", "-F", str(ssh.run_file(session, hosts, how, ask=may_ask()))], host=host)
+        remarks.append(
+            f"there is no private key ~/.ssh/{name} or ~/.ssh/{name}.pem: ssh tries its own and the agent's (or --key)"
+        )
+    file = ssh.run_file(session, hosts, how, pinned=keys.ids, ask=may_ask())
+    return Login(ssh=["ssh", "-F", str(file)], host=host, remarks=tuple(remarks))
+
+
+T = TypeVar("T")
+
+
+class Way(Generic[T]):
+    """The way to a machine at this moment; the last one when AWS cannot be asked. Says each remark once.
+
+    ask: gives the way and the remarks on it. first: what it gave a moment ago, which is the answer to the first call.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], tuple[T, Sequence[str]]],
+        say: Callable[[str], None],
+        *,
+        first: tuple[T, Sequence[str]],
+    ) -> None:
+        self._ask = ask
+        self._say = say
+        self._said: set[str] = set()
+        self._last, remarks = first
+        self._remark(remarks)
+        self._is_new = True
+
+    def __call__(self) -> T:
+        if self._is_new:
+            self._is_new = False
+            return self._last
+        try:
+            self._last, remarks = self._ask()
+        except (BotoCoreError, ClientError):
+            # The network is down, or the login has expired meanwhile: ssh may work all the same.
+            return self._last
+        self._remark(remarks)
+        return self._last
+
+    def _remark(self, remarks: Sequence[str]) -> None:
+        for remark in remarks:
+            if remark not in self._said:
+                self._said.add(remark)
+                self._say(remark)
 
 
 def may_ask() -> bool:

@@ -1,15 +1,16 @@
 """OpenSSH's configuration for the machines of a deployment: for plain ssh, scp, rsync and VS Code, and for `ops`."""
 
+import hashlib
 import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from ops.commands.base import OpsError, Session
 from ops.environment import BUILD
@@ -92,36 +93,62 @@ def _identity(session: Session, key: Path | None, place: Path) -> Path | None:
     # The key may be in an agent. Its public half picks it among many there: the jump host hears three offers only.
     try:
         pairs = session.client("ec2").describe_key_pairs(KeyNames=[name], IncludePublicKey=True)["KeyPairs"]
-    except (ClientError, BotoCoreError):
+    except ClientError:
         return None  # a right that is missing, or a key pair that is gone: ssh offers what the agent has
     if not pairs or not pairs[0].get("PublicKey"):
         return None
     public = place / "key.pub"
-    write(public, pairs[0]["PublicKey"].strip() + "\n")
+    write(public, f"{pairs[0]['PublicKey'].strip()}\n".encode())
     return public
 
 
-def fragment(
-    session: Session, hosts: Iterable[Host], missing: dict[str, str], how: Access, *, file: Path | None = None
-) -> str:
-    """The configuration of `hosts`; a comment says why a machine is not in it. file: where it will be, for `ssh -F`."""
-    lines = [f"# The machines of {session.name} ({how.region}), as ops ssh-config found them."]
-    aliases = []
+def reachable(hosts: Iterable[Host], missing: dict[str, str], via: Via) -> tuple[list[Host], dict[str, str]]:
+    """The hosts to which this way leads, and why the others are left out."""
+    hosts, missing = list(hosts), dict(missing)
+    has_jump = any(host.machine.public for host in hosts)
+    found = []
     for host in hosts:
-        if how.via == "ssm" and not host.machine.ssm:
-            missing = {**missing, host.machine.name: "its role does not let Session Manager in"}
-            continue
-        aliases.append(host.alias)
-        lines += ["", f"Host {host.alias}", *(f"    {line}" for line in _way(host, how, file))]
-    if aliases:
-        lines += ["", f"Host {' '.join(aliases)}", *(f"    {line}" for line in _shared(how))]
+        if via == "ssm" and not host.machine.ssm:
+            missing[host.machine.name] = "its role does not let Session Manager in"
+        elif via == "jump" and not host.machine.public and not has_jump:
+            missing[host.machine.name] = "it is reached through the jump host, which is left out"
+        else:
+            found.append(host)
+    return found, missing
+
+
+def fragment(
+    session: Session,
+    hosts: Iterable[Host],
+    missing: dict[str, str],
+    how: Access,
+    *,
+    pinned: Collection[str],
+    file: Path | None = None,
+) -> str:
+    """The configuration of `hosts`; a comment says why a machine is not in it.
+
+    pinned: the instances whose key is known. file: where the configuration will be, for `ssh -F`.
+    """
+    lines = [f"# The machines of {session.name} ({how.region}), as ops ssh-config found them."]
+    hosts = list(hosts)
+    for host in hosts:
+        way = _way(host, how, file, pinned=host.instance_id in pinned)
+        lines += ["", f"Host {host.alias}", *(f"    {line}" for line in way)]
+    if hosts:
+        lines += ["", f"Host {' '.join(host.alias for host in hosts)}", *(f"    {line}" for line in _shared(how))]
     lines += ["", *(f"# {name} is left out: {why}" for name, why in missing.items())] if missing else []
     return "\n".join(lines) + "\n"
 
 
-def _way(host: Host, how: Access, file: Path | None) -> list[str]:
-    # The key is remembered under the machine's id: another machine at the same address is another name.
-    lines = [f"HostName {host.address}", f"HostKeyAlias {host.instance_id}"]
+def _way(host: Host, how: Access, file: Path | None, *, pinned: bool) -> list[str]:
+    lines = [
+        f"HostName {host.address}",
+        # The key is remembered under the machine's id: another machine at the same address is another name.
+        f"HostKeyAlias {host.instance_id}",
+        # Whoever loses known_hosts is told so, instead of taking the next best key.
+        f"StrictHostKeyChecking {'yes' if pinned else 'accept-new'}",
+    ]
     if how.via == "ssm":
         lines.append(
             f"ProxyCommand aws ssm start-session --region {how.region} --target {host.instance_id} "
@@ -142,7 +169,6 @@ def _shared(how: Access) -> list[str]:
     return [
         *lines,
         f"UserKnownHostsFile {quoted(how.known_hosts)}",
-        "StrictHostKeyChecking accept-new",
         "HashKnownHosts no",
         "CheckHostIP no",
         "UpdateHostKeys no",
@@ -160,15 +186,14 @@ def quoted(path: Path, *, tokens: bool = True) -> str:
     return f'"{text.replace("%", "%%") if tokens else text}"'
 
 
-def run_file(session: Session, hosts: Sequence[Host], how: Access, *, ask: bool) -> Path:
+def run_file(session: Session, hosts: Sequence[Host], how: Access, *, pinned: Collection[str], ask: bool) -> Path:
     """The file for `ssh -F`: the fragment, then the person's own configuration for all that the fragment leaves open.
 
     ask: whether ssh may ask for a passphrase; otherwise it fails rather than wait for somebody.
     """
     own = Path.home() / ".ssh" / "config"
-    name = "-".join(["ops", *(["ssm"] if how.via == "ssm" else []), *([] if ask else ["batch"])])
-    file = how.folder / f"{name}.config"
-    text = fragment(session, hosts, {}, how, file=file) + "\n".join(
+    file = how.folder / _run_name(hosts, how, ask=ask)
+    text = fragment(session, hosts, {}, how, pinned=pinned, file=file) + "\n".join(
         [
             "",
             "Host *",
@@ -181,13 +206,22 @@ def run_file(session: Session, hosts: Sequence[Host], how: Access, *, ask: bool)
             "",
         ]
     )
-    return write(file, text)
+    return write(file, text.encode())
 
 
-def write(path: Path, text: str) -> Path:
+def _run_name(hosts: Sequence[Host], how: Access, *, ask: bool) -> str:
+    """One name for each way in: another command's file is left alone, and there are only so many.
+
+    Where the machines are at this moment is not in it: of that, whoever comes last knows best.
+    """
+    way = [how.via, "ask" if ask else "batch", str(how.identity), *(host.machine.name for host in hosts)]
+    return f"ops-{hashlib.sha256(chr(0).join(way).encode()).hexdigest()[:12]}.config"
+
+
+def write(path: Path, content: bytes) -> Path:
     """Writes a file that only its owner may read, in one step, in a folder that only its owner may enter."""
-    _private_folder(path.parent)
-    replace(path, text.encode(), mode=0o600)
+    private_folder(path.parent)
+    replace(path, content, mode=0o600)
     return path
 
 
@@ -207,7 +241,8 @@ def replace(path: Path, content: bytes, *, mode: int) -> None:
         raise OpsError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _private_folder(path: Path) -> None:
+def private_folder(path: Path) -> None:
+    """Makes a deployment's folder, which only its owner may enter."""
     try:
         for each in (path.parent.parent, path.parent, path):  # ~/.ssh, ml-infra, the deployment
             each.mkdir(mode=0o700, exist_ok=True, parents=True)

@@ -3,19 +3,20 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 
-from ops import children, forward, hosts, ssh, ssh_include
+from ops import children, forward, host_keys, hosts, ssh, ssh_include
 from ops.commands import remote_copy
 from ops.commands.base import Json, OpsError, Session, Timeout, seconds_in, show_json
 from ops.forward import SERVICES, Route, Service, Tunnel
 from ops.hosts import MACHINES, Machine
-from ops.login import Key, ViaOption, login, may_ask, open_session, say
+from ops.login import Key, ViaOption, Way, login, may_ask, open_session, say
+from ops.progress import progress
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,8 @@ def ssh_command(
 ) -> int:
     """Logs in to a machine, or runs one command there and ends with its exit status.
 
-    As with ssh itself, the machine's shell reads the command. With --json: its status, stdout and stderr.
+    As with ssh itself, the machine's shell reads the command. With --json: its status, stdout and stderr. The host key
+    is the one on the machine's console; where it is not there, the first one is taken on trust, which is said.
 
     Example: `ops ssh worker`, or `ops ssh worker -- 'du -sh /data/*'`
     """
@@ -46,7 +48,10 @@ def ssh_command(
     if as_json and not command:
         raise OpsError("--json wants a command: ops ssh worker --json -- nvidia-smi -L", status=2)
     session = open_session()
-    found = login(session, where, via=via, key=key)
+    with progress(f"asking AWS where {machine} is"):
+        found = login(session, where, via=via, key=key)
+    for remark in found.remarks:
+        say(remark)
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     # Without a command ssh itself asks for a terminal where it has one.
     line = [
@@ -82,23 +87,28 @@ def ssh_config(
     """Prints the configuration with which plain ssh, scp, rsync and VS Code reach the machines.
 
     With --write: `ssh ml-core-worker`, `scp FILE ml-core-worker:/data/`, and in VS Code the host ml-core-worker. Run it
-    again when a machine was made anew, or the jump host was stopped meanwhile: its address is another then.
+    again when a machine was made anew, or the jump host was stopped meanwhile: its address is another then. While it is
+    stopped it has none, and is left out with all that is behind it.
 
     Example: `ops ssh-config --write`
     """
     session = open_session()
-    how = ssh.access(session, via=via, key=key)
-    found, missing = hosts.deployed(session)
-    if not found:
-        raise OpsError(f"no machine is deployed: {'; '.join(missing.values())}")
-    text = ssh.fragment(session, found, missing, how)
+    with progress("asking AWS where the machines are"):
+        how = ssh.access(session, via=via, key=key)
+        found, missing = ssh.reachable(*hosts.deployed(session), via)
+        if not found:
+            raise OpsError(f"no machine can be reached: {'; '.join(f'{name}: {why}' for name, why in missing.items())}")
+        keys = host_keys.pin(session, found, how.known_hosts)
+    for remark in keys.remarks:
+        say(remark)
+    text = ssh.fragment(session, found, missing, how, pinned=keys.ids)
     file = how.folder / "config"
     if write:
         _write(text, session, yes=yes, as_json=as_json)
     if as_json:
         document = {
             "deployment": session.name,
-            "hosts": [_described(host) for host in found if via == "jump" or host.machine.ssm],
+            "hosts": [_described(host) for host in found],
             "left_out": missing,
             "config": text,
             "written": str(file) if write else None,
@@ -108,8 +118,7 @@ def ssh_config(
         print(text, end="")
     else:
         for host in found:
-            if via == "jump" or host.machine.ssm:
-                print(f"ssh {host.alias}")
+            print(f"ssh {host.alias}")
     return 0
 
 
@@ -136,7 +145,7 @@ def _write(text: str, session: Session, *, yes: bool, as_json: bool) -> None:
         print("This will", *(f"  {change}" for change in changes), sep="\n", file=sys.stderr)
         if not typer.confirm("Go on?", err=True):
             raise OpsError("nothing was changed")
-    ssh.write(file, text)
+    ssh.write(file, text.encode())
     ssh_include.include()
     say(f"written: {file}")
 
@@ -185,8 +194,11 @@ def tunnel(
         _show_ready(session, service, port, as_json=as_json)
 
     wanted = local_port or service.port
-    route = _Route(session, service, machine, via=via, key=key)
-    route()  # what is not deployed or not running is said before a port is looked for
+    # What is not deployed or not running is said before a port is looked for.
+    where = partial(_route, session, service, machine, via=via, key=key)
+    with progress(f"asking AWS where {machine.name} is"):
+        first = where()
+    route = Way(where, say, first=first)
     port = forward.free_port(wanted)
     if port != wanted:
         say(f"port {wanted} of localhost cannot be had: taking {port}")
@@ -213,33 +225,18 @@ def _service(what: str) -> Service:
     return Service(title=f"port {int(what)}", port=int(what), machine="worker")
 
 
-class _Route:
-    """Where the tunnel goes at this moment; where it went last when AWS cannot be asked."""
-
-    def __init__(self, session: Session, service: Service, machine: Machine, *, via: ssh.Via, key: Path | None) -> None:
-        self._ask: Callable[[], Route] = lambda: _route(session, service, machine, via=via, key=key)
-        self._last: Route | None = None
-
-    def __call__(self) -> Route:
-        try:
-            self._last = self._ask()
-        except (BotoCoreError, ClientError):
-            # The network is down, or the login has expired while the tunnel stood: ssh may work all the same.
-            if self._last is None:
-                raise
-        return self._last
-
-
-def _route(session: Session, service: Service, machine: Machine, *, via: ssh.Via, key: Path | None) -> Route:
+def _route(
+    session: Session, service: Service, machine: Machine, *, via: ssh.Via, key: Path | None
+) -> tuple[Route, Sequence[str]]:
     if machine.name != "metrics":
         found = login(session, machine, via=via, key=key)
         # Jupyter and most programs that a person starts listen on the machine's localhost alone.
-        return Route(ssh=found.ssh, alias=found.host.alias, destination=f"localhost:{service.port}")
+        return Route(ssh=found.ssh, alias=found.host.alias, destination=f"localhost:{service.port}"), found.remarks
     # Grafana listens on the private address alone, so the tunnel ends there, and any machine of the network will do to
     # come from: Session Manager knows the worker only.
     metrics = hosts.find_running(session, machine)
     found = login(session, MACHINES["worker" if via == "ssm" else "jump"], via=via, key=key)
-    return Route(ssh=found.ssh, alias=found.host.alias, destination=f"{metrics.address}:{service.port}")
+    return Route(ssh=found.ssh, alias=found.host.alias, destination=f"{metrics.address}:{service.port}"), found.remarks
 
 
 def _show_ready(session: Session, service: Service, port: int, *, as_json: bool) -> None:

@@ -12,10 +12,11 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ import pytest
 from ops import system_packages
 from ops.embedded_aws import control
 from ops.environment import LOCAL_BUCKET, ROOT
+from tests.embedded_aws.conftest import free_port
 from tests.ops import support
 from tests.ops.support import Finished, Running, wait_for
 
@@ -73,17 +75,18 @@ Subsystem sftp internal-sftp
 def require() -> None:
     """Skips the test, or in CI fails it, where it cannot run."""
     if os.geteuid() != 0:
-        _cannot("these tests make network namespaces: run them as root")
+        cannot("these tests make network namespaces: run them as root")
     if missing := system_packages.missing(system_packages.OPS_TESTS):
-        _cannot(f"not installed: apt-get install {' '.join(sorted(set(missing.values())))}")
+        cannot(f"not installed: apt-get install {' '.join(sorted(set(missing.values())))}")
     tried = subprocess.run(
         ["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, text=True, check=False
     )
     if tried.returncode:
-        _cannot(f"namespaces are not allowed here ({tried.stderr.strip()}): use a privileged container")
+        cannot(f"namespaces are not allowed here ({tried.stderr.strip()}): use a privileged container")
 
 
-def _cannot(reason: str) -> NoReturn:
+def cannot(reason: str) -> NoReturn:
+    """Skips the test, or in CI fails it."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -193,11 +196,15 @@ class Box:
         self._services.append(process)
         return process
 
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Ends what `run` or `serve` started."""
+        process.kill()
+        process.wait()
+
     def destroy(self) -> None:
         """Ends everything in it, and with it its mounts and its network."""
         for service in self._services:
-            service.kill()
-            service.wait()
+            self.end(service)
         if self._sshd is not None:
             self.kill_sshd()
         self._init.kill()
@@ -254,6 +261,11 @@ class World:
     @property
     def home(self) -> Path:
         return self.folder / "home"
+
+    @property
+    def device(self) -> str:
+        """This machine's end of the line to the jump host."""
+        return f"mlssh{os.getpid()}"[:15]
 
     @property
     def key(self) -> Path:
@@ -392,7 +404,7 @@ def _make_boxes(made: World) -> None:
         box = made.boxes[name] = Box(made.folder / f"box-{name}", sshd_config=config)
         box.authorize(public_key)
     jump = made.boxes["jump"]
-    outside = f"mlssh{os.getpid()}"[:15]
+    outside = made.device
     sh("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", str(jump.pid))
     sh("ip", "address", "add", f"{GATEWAY}/32", "dev", outside)
     sh("ip", "link", "set", outside, "up")
@@ -423,3 +435,36 @@ def jump_host_configuration() -> str:
     found = re.search(r"<<'CONF'\n(PermitRootLogin.*?)^CONF$", script, re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[1]
+
+
+@contextlib.contextmanager
+def relay(world: World) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Another address of the account, and what cuts it off."""
+    port = free_port()
+    target = world.environment["AWS_ENDPOINT_URL"].rsplit(":", 1)[1]
+    program = (
+        "import asyncio, sys\n"
+        "async def pump(reader, writer):\n"
+        "    while data := await reader.read(65536):\n"
+        "        writer.write(data)\n"
+        "    writer.close()\n"
+        "async def serve(reader, writer):\n"
+        "    ahead, back = await asyncio.open_connection('127.0.0.1', int(sys.argv[2]))\n"
+        "    await asyncio.gather(pump(reader, back), pump(ahead, writer))\n"
+        "async def main():\n"
+        "    async with await asyncio.start_server(serve, '127.0.0.1', int(sys.argv[1])) as server:\n"
+        "        await server.serve_forever()\n"
+        "asyncio.run(main())\n"
+    )
+    process = psutil.Popen([sys.executable, "-c", program, str(port), target])
+    try:
+        wait_for("the relay", lambda: reachable(port))
+        yield f"http://127.0.0.1:{port}", process.kill
+    finally:
+        process.kill()
+        process.wait()
+
+
+def reachable(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,5 +1,6 @@
 """`ops ssh` and `ops ssh-config`: the configuration as the real ssh reads it, and logins through a real jump host."""
 
+import json
 import os
 import subprocess
 import sys
@@ -118,18 +119,47 @@ class TestConfiguration:
     def test_nothing_deployed_is_an_error(self, account: World) -> None:
         said = account.ops("ssh-config", ML_INFRA_DEPLOYMENT__NAME="nobody")
         assert said.status == 1
-        assert "no machine is deployed" in said.err
+        assert "no machine can be reached: jump: mlcore is not deployed" in said.err
         assert "cdktf deploy mlcore" in said.err
         assert said.out == ""
 
-    def test_a_jump_host_that_came_back_elsewhere(self, account: World) -> None:
-        """EC2 gives another public address after a stop; Terraform's state has the old one."""
+    def test_a_stopped_jump_host_has_no_address_that_could_be_written(self, account: World, tmp_path: Path) -> None:
+        """Terraform's state has one still, which may be somebody else's by now."""
         old = support.public_address(account)
+        path = f"{support.session_manager(tmp_path)}:{os.environ['PATH']}"
         ec2 = account.aws("ec2")
         ec2.stop_instances(InstanceIds=[account.ids["jump"]])
-        ec2.start_instances(InstanceIds=[account.ids["jump"]])
-        new = support.public_address(account)
-        assert new != old
+        try:
+            said = account.ops("ssh-config")
+            through_ssm = account.ops("ssh-config", "--via", "ssm", "--json", PATH=path).document
+            refused = account.ops("ssh", "jump", "--json", "--", "true")
+        finally:
+            ec2.start_instances(InstanceIds=[account.ids["jump"]])
+        start = f"aws ec2 start-instances --region us-east-1 --instance-ids {account.ids['jump']}"
+        assert said.status == 1
+        assert said.out == ""
+        assert f"jump: jump is stopped ({account.ids['jump']}): {start}" in " ".join(said.err.split())
+        assert "worker: it is reached through the jump host" in " ".join(said.err.split())
+
+        assert [host["machine"] for host in through_ssm["hosts"]] == ["worker"]
+        assert f"# jump is left out: jump is stopped ({account.ids['jump']}): {start}\n" in through_ssm["config"]
+        assert set(through_ssm["left_out"]) == {"jump", "metrics"}
+        assert refused.status == 1
+        assert "jump is stopped" in refused.err
+        for text in (said.err, through_ssm["config"], refused.err):
+            assert old not in text
+            assert account.jump_address not in text
+
+    def test_a_jump_host_that_came_back_elsewhere(self, account: World) -> None:
+        """EC2 gives another public address after a stop; Terraform's state has the old one."""
+        ec2 = account.aws("ec2")
+        for _ in range(5):  # moto draws them by lot
+            old = support.public_address(account)
+            ec2.stop_instances(InstanceIds=[account.ids["jump"]])
+            ec2.start_instances(InstanceIds=[account.ids["jump"]])
+            new = support.public_address(account)
+            if new not in (old, account.jump_address):
+                break
 
         (jump,) = [host for host in account.ops("ssh-config", "--json").document["hosts"] if host["machine"] == "jump"]
         assert (jump["address"], jump["moved_from"]) == (new, account.jump_address)
@@ -310,6 +340,33 @@ class TestRefusedBeforeSsh:
         assert "ssh is not installed here" in said.err
 
 
+class TestSideBySide:
+    def test_each_way_in_has_a_file_of_its_own(self, account: World, home: Path, tmp_path: Path) -> None:
+        """ssh reads it again for the jump host, when another command may have written its own."""
+        programs = support.session_manager(tmp_path)
+        (programs / "ssh").write_text('#!/bin/sh\necho "$2"\n')  # ssh -F FILE
+        (programs / "ssh").chmod(0o755)
+        other = tmp_path / "other"
+        other.write_text(account.key.read_text())
+
+        def file(*arguments: str) -> Path:
+            said = account.ops(
+                *("ssh", *arguments, "--json", "--", "true"),
+                HOME=str(home),
+                PATH=f"{programs}:{os.environ['PATH']}",
+            )
+            return Path(said.document["stdout"].rstrip("\n"))
+
+        ways = [["jump"], ["worker"], ["metrics"], ["worker", "--via", "ssm"], ["worker", "--key", str(other)]]
+        files = [file(*way) for way in ways]
+        assert len(set(files)) == len(ways)
+        assert f'IdentityFile "{other}"' in files[-1].read_text()
+        assert "aws ssm start-session" in files[-2].read_text()
+        # The same way, the same file: they do not pile up.
+        assert [file(*way) for way in ways] == files
+        assert sorted(files[0].parent.glob("*.config")) == sorted(files)
+
+
 class TestLogin:
     def test_the_worker_sees_the_jump_host(self, world: World) -> None:
         said = world.process("ssh", "worker", "--", "whoami; echo $SSH_CONNECTION")
@@ -319,12 +376,16 @@ class TestLogin:
         assert connection.split()[0::2] == [JUMP, WORKER]
 
     def test_this_machine_cannot_reach_the_worker_itself(self, world: World) -> None:
-        done = subprocess.run(
-            ["ssh", "-F", "none", "-o", "ConnectTimeout=2", "-o", "BatchMode=yes", f"ubuntu@{WORKER}", "true"],
-            capture_output=True,
-            check=False,
-        )
+        """Only the jump host is on the line; what is sent to the worker from here goes elsewhere."""
+        routes = json.loads(sh("ip", "-json", "route", "show", "dev", world.device))
+        assert [route["dst"] for route in routes] == [world.jump_address]
+        rules = ["-F", "none", "-i", str(world.key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]
+        way = ["-o", f"UserKnownHostsFile={os.devnull}", f"ubuntu@{WORKER}", "true"]
+        # Nor does it let in who is beside it, with the right key.
+        inside = f"--net=/proc/{world.boxes['metrics'].pid}/ns/net"
+        done = subprocess.run(["nsenter", inside, "ssh", *rules, *way], capture_output=True, text=True, check=False)
         assert done.returncode == 255
+        assert "Permission denied (publickey)" in done.stderr
 
     @pytest.mark.parametrize("name", ["jump", "worker", "metrics"])
     def test_the_commands_status_and_output_are_its_own(self, world: World, name: str) -> None:
