@@ -27,6 +27,8 @@ _PROGRESS: Final = re.compile(r"\s*([\d,]+)\s+(\d+)%\s+(\S+)\s+(\S+)(?:\s+\(xfr#
 _STATISTIC: Final = re.compile(r"(Number of files|Number of regular files transferred|Total file size|"
                                r"Total transferred file size|Matched data): ([\d,]+)(?:.*?reg: ([\d,]+))?")  # fmt: skip
 _LISTED: Final = "would copy "
+# generator.c says so of each file that --update leaves alone: rsync(1), --info=SKIP, since 3.1.0 as well.
+_NEWER: Final = " is newer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,8 @@ class Progress:
 class Summary:
     """What was done. files and bytes: all that is now there; sent_*: what the last try had to copy.
 
-    reused_bytes: what of that was on the other side already, from a try that broke. listed: the names of a dry run.
+    reused_bytes: what of that was on the other side already, from a try that broke. newer: files that are newer there
+    and were left alone. listed: the names of a dry run.
     """
 
     files: int = 0
@@ -51,6 +54,7 @@ class Summary:
     sent_files: int = 0
     sent_bytes: int = 0
     reused_bytes: int = 0
+    newer: int = 0
     tries: int = 0
     vanished: bool = False
     listed: list[str] = field(default_factory=list)
@@ -58,13 +62,17 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """One copy. source and target as rsync takes them, one of them ALIAS:PATH. make: a folder to make there."""
+    """One copy. source and target as rsync takes them, one of them ALIAS:PATH. make: a folder to make there.
+
+    overwrite: also what is newer at the target.
+    """
 
     ssh: Sequence[str]
     source: str
     target: str
     make: str | None = None
     relative: bool = False
+    overwrite: bool = False
     dry_run: bool = False
 
     def command(self) -> list[str]:
@@ -76,9 +84,10 @@ class Copy:
             "--times",
             "--perms",
             "--protect-args",
-            # What has arrived of a file lies apart until it is whole: nobody trains on half an image.
+            # What has arrived of a file lies apart until it is whole: nobody trains on half an image, and --update
+            # does not take the half, which is of today, for a newer file.
             f"--partial-dir={PARTIAL}",
-            "--info=progress2",
+            "--info=progress2,skip",
             "--outbuf=N",
             "--8-bit-output",
             "--stats",
@@ -86,6 +95,8 @@ class Copy:
         ]
         if self.relative:
             command.append("--relative")
+        if not self.overwrite:
+            command.append("--update")
         if self.dry_run:
             command += ["--dry-run", f"--out-format={_LISTED}%n"]
         elif self.make:
@@ -152,6 +163,7 @@ class _Attempt:
     def __init__(self, show: Callable[[Progress], None]) -> None:
         self._show = show
         self._listed: list[str] = []
+        self._newer = 0
         self._statistics: dict[str, tuple[str, str | None]] = {}
 
     def read(self, line: str) -> None:
@@ -162,6 +174,8 @@ class _Attempt:
             self._show(progress)
         elif found := _STATISTIC.match(line):
             self._statistics[found[1]] = (found[2], found[3])
+        elif line.endswith(_NEWER):
+            self._newer += 1
 
     def fill(self, summary: Summary) -> None:
         """Nothing is known of a try that broke."""
@@ -172,6 +186,7 @@ class _Attempt:
         summary.sent_files = _number(self._statistics["Number of regular files transferred"][0])
         summary.sent_bytes = _number(self._statistics["Total transferred file size"][0])
         summary.reused_bytes = _number(self._statistics["Matched data"][0])
+        summary.newer = self._newer
         # Folders end with a slash: they are not what a person copies.
         summary.listed = [name for name in self._listed if not name.endswith("/")]
 

@@ -1,7 +1,7 @@
 """`ops` push and pull."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from ops import children, transfer
 from ops.commands.base import Json, OpsError, progress_console, show_json
 from ops.hosts import MACHINES
-from ops.login import Key, ViaOption, login, open_session, say
+from ops.login import Key, ViaOption, Way, login, open_session, say
 from ops.transfer import Copy, Progress, Summary
 
 DATA: Final = "/data/imgs/"
@@ -25,6 +25,7 @@ _SHOWN: Final = 20  # names of a dry run
 
 Tries = Annotated[int, typer.Option("--tries", min=1, metavar="N", help="Give up when the connection broke N times.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only list what would be copied.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace also what is newer than what is copied.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
 def push(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the training data.")],
     to: Annotated[str, typer.Option("--to", metavar="PATH", help="The folder on the worker.")] = DATA,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     tries: Tries = 10,
     via: ViaOption = "jump",
@@ -45,7 +47,7 @@ def push(
     """Copies training data to the worker, and goes on where it was interrupted.
 
     What is inside DIR comes to lie inside PATH, whether or not DIR ends with a slash. Only what is new or changed is
-    sent, links as links; nothing is ever deleted on the worker.
+    sent, links as links; a file that is newer on the worker is left alone, and nothing is ever deleted there.
 
     Example: `ops push imgs` makes imgs/a.jpg /data/imgs/a.jpg.
     """
@@ -56,18 +58,20 @@ def push(
     transfer.require_rsync()
     session = open_session()
 
-    def copy() -> Copy:
+    def copy() -> tuple[Copy, Sequence[str]]:
         found = login(session, MACHINES["worker"], via=via, key=key)
-        return Copy(
+        what = Copy(
             ssh=found.ssh,
             source=f"{source.absolute()}/",
             target=f"{found.host.alias}:{folder}/",
             make=str(folder),
+            overwrite=overwrite,
             dry_run=dry_run,
         )
+        return what, found.remarks
 
     summary = _run(copy, tries=tries)
-    _show(summary, str(source), f"worker:{folder}/", dry_run=dry_run, as_json=as_json)
+    _show(summary, str(source), f"worker:{folder}/", newer="on the worker", dry_run=dry_run, as_json=as_json)
     return 0
 
 
@@ -77,6 +81,7 @@ def pull(
         typer.Argument(metavar="[NAME]", help=f"A folder or file in {MODELS}. Default: all of it.", show_default=False),
     ] = None,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder here.")] = Path("trained_model"),
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     tries: Tries = 10,
     via: ViaOption = "jump",
@@ -85,7 +90,7 @@ def pull(
 ) -> int:
     """Copies checkpoints from the worker's /efs/trained_model here, and goes on where it was interrupted.
 
-    Only what is new or changed is fetched; nothing is ever deleted here.
+    Only what is new or changed is fetched; a file that is newer here is left alone, and nothing is ever deleted.
 
     Example: `ops pull msls-dcgan-128` makes trained_model/msls-dcgan-128.
     """
@@ -95,21 +100,23 @@ def pull(
     if to.exists() and not to.is_dir():
         raise OpsError(f"{to} is not a folder: name another with --to")
 
-    def copy() -> Copy:
+    def copy() -> tuple[Copy, Sequence[str]]:
         found = login(session, MACHINES["worker"], via=via, key=key)
         if not dry_run:
             _make(to)
-        return Copy(
+        what = Copy(
             ssh=found.ssh,
             # What follows /./ is the path that is made here.
             source=f"{found.host.alias}:{MODELS}/./{below}",
             target=f"{to.absolute()}/",
             relative=True,
+            overwrite=overwrite,
             dry_run=dry_run,
         )
+        return what, found.remarks
 
     summary = _run(copy, tries=tries)
-    _show(summary, f"worker:{MODELS}/{below}", str(to), dry_run=dry_run, as_json=as_json)
+    _show(summary, f"worker:{MODELS}/{below}", str(to), newer="here", dry_run=dry_run, as_json=as_json)
     return 0
 
 
@@ -129,10 +136,11 @@ def _make(folder: Path) -> None:
         raise OpsError(f"{folder} cannot be made: {error.strerror}") from None
 
 
-def _run(copy: Callable[[], Copy], *, tries: int) -> Summary:
+def _run(copy: Callable[[], tuple[Copy, Sequence[str]]], *, tries: int) -> Summary:
     try:
         with children.ended_by_signals(), _Shown() as shown:
-            return transfer.run(copy, tries=tries, say=shown.say, show=shown.show)
+            way = Way(copy, shown.remark, first=copy())
+            return transfer.run(way, tries=tries, say=shown.say, show=shown.show)
     except KeyboardInterrupt:
         say("what has arrived stays; the same command goes on from there")
         raise
@@ -158,10 +166,14 @@ class _Shown(AbstractContextManager["_Shown"]):
     ) -> None:
         self._status.stop()
 
-    def say(self, text: str) -> None:
+    def remark(self, text: str) -> None:
         """A remark above the line that changes."""
-        self._status.update("waiting")
         say(text, self._console)
+
+    def say(self, text: str) -> None:
+        """The same, before a pause."""
+        self._status.update("waiting")
+        self.remark(text)
 
     def show(self, progress: Progress) -> None:
         text = f"{decimal(progress.bytes)}  {progress.percent} %  {progress.rate}  {progress.time}"
@@ -172,9 +184,12 @@ class _Shown(AbstractContextManager["_Shown"]):
             say(text)
 
 
-def _show(summary: Summary, source: str, target: str, *, dry_run: bool, as_json: bool) -> None:
+def _show(summary: Summary, source: str, target: str, *, newer: str, dry_run: bool, as_json: bool) -> None:
     if summary.vanished:
         say("some files went away while they were copied, and are left out")
+    if summary.newer:
+        files = "1 file is" if summary.newer == 1 else f"{summary.newer} files are"
+        say(f"{files} newer {newer} and left alone: --overwrite copies them too")
     if as_json:
         document = {
             "from": source,
@@ -185,6 +200,7 @@ def _show(summary: Summary, source: str, target: str, *, dry_run: bool, as_json:
             "copied_files": summary.sent_files,
             "copied_bytes": summary.sent_bytes,
             "reused_bytes": summary.reused_bytes,
+            "newer_files": summary.newer,
             "tries": summary.tries,
         }
         if dry_run:

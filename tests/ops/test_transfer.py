@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.ops.sshd_support import Box, World, sh
+from tests.embedded_aws.conftest import is_running
+from tests.ops.sshd_support import Box, World, relay, sh
 from tests.ops.support import Running, wait_for
 
 pytestmark = pytest.mark.system
 
-# More than a second of copying through two ssh connections, so that there is a middle.
 _BIG = 150_000_000
+# KiB a second of a first try that is held back: 25 s for all of it, of which the middle begins after 4.
+_SLOW = 6_000
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,31 @@ def digests(folder: Path) -> dict[str, str]:
 def arriving(folder: Path) -> bool:
     """Whether rsync is in the middle of the big file there: it has a name of its own until it is whole."""
     return any(file.stat().st_size > 20_000_000 for file in folder.rglob(".big.bin.*") if file.is_file())
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> str:
+    """A PATH whose rsync is slow at its first copy, so that there is a middle on a fast machine as well."""
+    folder = tmp_path / "a slow rsync"
+    folder.mkdir()
+    program = folder / "rsync"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && exec /usr/bin/rsync "$@"\n'
+        f'mkdir "{folder}/second" 2>/dev/null && exec /usr/bin/rsync --bwlimit={_SLOW} "$@"\n'
+        'exec /usr/bin/rsync "$@"\n'
+    )
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def wait_for_the_middle(running: Running, folder: Path) -> None:
+    wait_for("the middle of the file", lambda: arriving(folder) or ended(running))
+    assert not ended(running), running.err
+
+
+def wait_for_the_part(folder: Path) -> None:
+    """rsync puts what has arrived there when it finds out that the connection is gone."""
+    wait_for("what arrived", lambda: (folder / ".rsync-partial" / "big.bin").exists())
 
 
 def make_model(worker: Box, name: str, content: dict[str, bytes]) -> None:
@@ -141,13 +168,72 @@ class TestPull:
         assert not to.exists()
 
 
+class TestNewerFiles:
+    """What somebody has changed at the other end is left alone, unless they say that it may go."""
+
+    @staticmethod
+    def age(path: Path, days: int, content: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        moment = 1_700_000_000 - days * 86_400
+        os.utime(path, (moment, moment))
+
+    @pytest.fixture
+    def pushed(self, worker: Box, tmp_path: Path) -> Path:
+        """A folder of which the worker has one file that is newer, one that is older, and one of the same moment."""
+        theirs = worker.path("/data/imgs")
+        for name, here, there in (("a.jpg", 9, 1), ("sub/b.jpg", 1, 9), ("c.jpg", 5, 5)):
+            self.age(tmp_path / "mine" / name, here, "mine")
+            self.age(theirs / name, there, "there")
+        shutil.chown(theirs, *[worker.path("/home/ubuntu").stat().st_uid] * 2)
+        for path in [worker.path("/data/imgs/sub"), *theirs.rglob("*.jpg")]:
+            shutil.chown(path, *[worker.path("/home/ubuntu").stat().st_uid] * 2)
+        return tmp_path / "mine"
+
+    @staticmethod
+    def content(folder: Path) -> dict[str, str]:
+        return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*.jpg")}
+
+    def test_push(self, world: World, worker: Box, pushed: Path) -> None:
+        said = world.ops("push", str(pushed))
+        assert said.status == 0, said.err
+        assert self.content(worker.path("/data/imgs")) == {"a.jpg": "there", "sub/b.jpg": "mine", "c.jpg": "mine"}
+        assert "ops: 1 file is newer on the worker and left alone: --overwrite copies them too\n" in said.err
+        assert world.ops("push", str(pushed), "--json").document["newer_files"] == 1
+
+    def test_push_overwriting(self, world: World, worker: Box, pushed: Path) -> None:
+        said = world.ops("push", str(pushed), "--overwrite", "--json")
+        assert self.content(worker.path("/data/imgs")) == {"a.jpg": "mine", "sub/b.jpg": "mine", "c.jpg": "mine"}
+        assert (said.document["newer_files"], said.document["copied_files"]) == (0, 3)
+        assert "newer" not in said.err
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_pull(self, world: World, worker: Box, tmp_path: Path, overwrite: bool) -> None:
+        for name in ("checkpoint is newer", "ünï newer", "mine"):
+            self.age(worker.path("/efs/trained_model/first") / name, 9, "there")
+            self.age(tmp_path / "first" / name, 9 if name == "mine" else 1, "here")
+        (worker.path("/efs/trained_model/first") / "fresh is newer").write_text("fresh")
+        arguments = ["pull", "--to", str(tmp_path), *(["--overwrite"] if overwrite else [])]
+
+        listed = world.ops(*arguments, "--dry-run", "--json").document
+        assert listed["newer_files"] == (0 if overwrite else 2)
+        assert ("first/checkpoint is newer" in listed["would_copy"]) == overwrite
+        said = world.ops(*arguments)
+        assert said.status == 0, said.err
+        assert (tmp_path / "first" / "checkpoint is newer").read_text() == ("there" if overwrite else "here")
+        assert (tmp_path / "first" / "ünï newer").read_text() == ("there" if overwrite else "here")
+        assert (tmp_path / "first" / "fresh is newer").read_text() == "fresh"
+        assert ("ops: 2 files are newer here and left alone" in said.err) == (not overwrite)
+
+
 class TestBrokenConnections:
     @pytest.mark.parametrize("name", ["jump", "worker"])
-    def test_a_push_goes_on_where_it_was(self, world: World, worker: Box, big: Path, name: str) -> None:
-        running = world.start("push", str(big), "--json")
-        wait_for("the middle of the file", lambda: arriving(worker.path("/data")) or ended(running))
+    def test_a_push_goes_on_where_it_was(self, world: World, worker: Box, big: Path, slow: str, name: str) -> None:
+        running = world.start("push", str(big), "--json", PATH=slow)
+        wait_for_the_middle(running, worker.path("/data"))
         with world.boxes[name].down():
             running.says("connection broken")
+            wait_for_the_part(worker.path("/data/imgs"))
             assert not worker.path("/data/imgs/big.bin").exists()
 
         said = running.ended()
@@ -156,29 +242,63 @@ class TestBrokenConnections:
         assert said.document["tries"] >= 2
         assert said.document["reused_bytes"] > 10_000_000
 
-    def test_a_pull_goes_on_where_it_was(self, world: World, worker: Box, big: Path, tmp_path: Path) -> None:
+    def test_a_pull_goes_on_where_it_was(self, world: World, worker: Box, big: Path, tmp_path: Path, slow: str) -> None:
+        """Over an older file, which stays until the new one is whole."""
         worker.path("/efs/trained_model/big").mkdir()
         shutil.copyfile(big / "big.bin", worker.path("/efs/trained_model/big/big.bin"))
-        running = world.start("pull", "big", "--to", str(tmp_path), "--json")
-        wait_for("the middle of the file", lambda: arriving(tmp_path) or ended(running))
+        old = tmp_path / "big" / "big.bin"
+        old.parent.mkdir()
+        old.write_text("old")
+        os.utime(old, (1_600_000_000, 1_600_000_000))
+        running = world.start("pull", "big", "--to", str(tmp_path), "--json", PATH=slow)
+        wait_for_the_middle(running, tmp_path)
         with worker.down():
             running.says("connection broken")
+            wait_for_the_part(tmp_path / "big")
+            assert old.read_text() == "old"
 
         said = running.ended()
         assert said.status == 0, said.err
         assert digests(tmp_path / "big") == digests(big)
         assert said.document["tries"] >= 2
         assert said.document["reused_bytes"] > 10_000_000
+        assert said.document["newer_files"] == 0
 
-    def test_ctrl_c_and_the_same_command_again(self, world: World, worker: Box, big: Path) -> None:
-        running = world.start("push", str(big))
-        wait_for("the middle of the file", lambda: arriving(worker.path("/data")) or ended(running))
+    def test_aws_out_of_reach_as_well(self, world: World, worker: Box, big: Path, slow: str) -> None:
+        """The endpoint goes away with the network; the way that was known is tried again."""
+        with relay(world) as (endpoint, cut):
+            running = world.start("push", str(big), "--json", PATH=slow, AWS_ENDPOINT_URL=endpoint)
+            wait_for_the_middle(running, worker.path("/data"))
+            cut()
+            with worker.down():
+                running.says("connection broken")
+                wait_for_the_part(worker.path("/data/imgs"))
+            said = running.ended()
+        assert said.status == 0, said.err
+        assert digests(worker.path("/data/imgs")) == digests(big)
+        assert said.document["tries"] >= 2
+
+    def test_aws_out_of_reach_is_no_reason_to_try_for_ever(
+        self, world: World, worker: Box, big: Path, slow: str
+    ) -> None:
+        with relay(world) as (endpoint, cut):
+            running = world.start("push", str(big), "--tries", "3", PATH=slow, AWS_ENDPOINT_URL=endpoint)
+            wait_for_the_middle(running, worker.path("/data"))
+            cut()
+            with worker.down():
+                said = running.ended()
+        assert said.status == 1
+        assert "the connection broke 3 times" in said.err
+
+    def test_ctrl_c_and_the_same_command_again(self, world: World, worker: Box, big: Path, slow: str) -> None:
+        running = world.start("push", str(big), PATH=slow)
+        wait_for_the_middle(running, worker.path("/data"))
         family = running.family()
         assert {process.name() for process in family} >= {"rsync", "ssh"}
         assert running.interrupt() == 130
-        assert [process for process in family if process.is_running()] == []
+        assert [process for process in family if is_running(process.pid)] == []
         assert "the same command goes on from there" in running.err
-        wait_for("what arrived", lambda: worker.path("/data/imgs/.rsync-partial/big.bin").exists())
+        wait_for_the_part(worker.path("/data/imgs"))
         assert not worker.path("/data/imgs/big.bin").exists()
 
         document = world.ops("push", str(big), "--json").document
@@ -193,13 +313,13 @@ class TestBrokenConnections:
         assert "the connection broke 2 times (connect failed: Connection refused)" in said.err
         assert "Connection refused" in said.err
 
-    def test_a_worker_that_is_stopped_meanwhile(self, world: World, worker: Box, big: Path) -> None:
+    def test_a_worker_that_is_stopped_meanwhile(self, world: World, worker: Box, big: Path, slow: str) -> None:
         ec2 = world.aws("ec2")
-        running = world.start("push", str(big))
+        running = world.start("push", str(big), PATH=slow)
         try:
-            wait_for("the middle of the file", lambda: arriving(worker.path("/data")) or ended(running))
-            ec2.stop_instances(InstanceIds=[world.ids["worker"]])
+            wait_for_the_middle(running, worker.path("/data"))
             with worker.down():
+                ec2.stop_instances(InstanceIds=[world.ids["worker"]])
                 said = running.ended()
         finally:
             ec2.start_instances(InstanceIds=[world.ids["worker"]])
