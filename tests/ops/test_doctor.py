@@ -555,7 +555,7 @@ def agent(tmp_path: Path) -> Iterator[str]:
     process.stdout.readline()  # it has said where it listens
     yield str(place)
     process.terminate()
-    process.wait(timeout=30)
+    process.wait(timeout=60)
     process.stdout.close()
 
 
