@@ -9,6 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from ops import machines, progress
 from ops.embedded_aws import control
 from ops.environment import ROOT
 from ops.hosts import MACHINES
@@ -299,6 +300,15 @@ class TestRefusedBeforeSsh:
             said.err.split()
         )
 
+    def test_a_jump_host_that_runs_without_a_public_address(
+        self, account: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        described = {"InstanceId": "i-1", "State": {"Name": "running"}, "PrivateIpAddress": JUMP}
+        monkeypatch.setattr(machines, "instances", lambda *_: [described])
+        said = account.ops("ssh", "jump", "--", "true")
+        assert said.status == 1
+        assert "jump runs without a public address (i-1): cdktf deploy mlcore" in " ".join(said.err.split())
+
     def test_not_deployed(self, account: World) -> None:
         said = account.ops("ssh", "worker", ML_INFRA_DEPLOYMENT__NAME="nobody")
         assert said.status == 1
@@ -338,6 +348,30 @@ class TestRefusedBeforeSsh:
         said = account.ops("ssh", "worker", "--", "true", PATH=str(tmp_path))
         assert said.status == 1
         assert "ssh is not installed here" in said.err
+
+
+class TestProgress:
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            (["ssh", "worker", "--json", "--", "true"], "asking AWS where worker is"),
+            (["ssh-config"], "asking AWS where the machines are"),
+            (["tunnel", "grafana"], "asking AWS where metrics is"),
+        ],
+    )
+    def test_who_waits_for_aws_is_told_so(
+        self, account: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str
+    ) -> None:
+        monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+        (tmp_path / "ssh").symlink_to("/bin/true")
+        ec2 = account.aws("ec2")
+        ec2.stop_instances(InstanceIds=[account.ids["metrics"]])  # the tunnel ends by itself then
+        try:
+            said = account.ops(*arguments, PATH=str(tmp_path))
+        finally:
+            ec2.start_instances(InstanceIds=[account.ids["metrics"]])
+        assert f"{text}\n" in said.err
+        assert said.status == (1 if arguments[0] == "tunnel" else 0), said.err
 
 
 class TestSideBySide:
