@@ -301,7 +301,7 @@ class World:
             "check_results": None,
         }
         self.aws("s3").put_object(
-            Bucket=LOCAL_BUCKET, Key=f"ml-core/{self.name}/{stack}.tfstate", Body=json.dumps(state)
+            Bucket=LOCAL_BUCKET, Key=f"ml-core/{self.name}/us-east-1/{stack}.tfstate", Body=json.dumps(state)
         )
 
     def close(self) -> None:

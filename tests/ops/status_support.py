@@ -52,7 +52,7 @@ class Place:
 
     def key(self, stack: str) -> str:
         """Of the stack's state."""
-        return f"ml-core/{self.name}/{stack}.tfstate"
+        return f"ml-core/{self.name}/us-east-1/{stack}.tfstate"
 
     def enter(self, patch: pytest.MonkeyPatch) -> None:
         """This process talks to the embedded AWS too."""

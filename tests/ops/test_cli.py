@@ -196,7 +196,7 @@ def test_doctor_goes_on_when_who_calls_cannot_be_asked(person: Person, monkeypat
 
 @pytest.mark.parametrize("page", [HTML, XHTML, Answer(404, HTML.body, "text/html")])
 def test_a_web_page_in_place_of_a_state_or_a_lock_is_neither(person: Person, page: Answer) -> None:
-    state = f"/{BUCKET}/ml-core/ml-core/train-model.tfstate"
+    state = f"/{BUCKET}/ml-core/ml-core/us-east-1/train-model.tfstate"
     person.aws("s3").create_bucket(Bucket=BUCKET)
     for command, path in (("status", state), ("unlock", f"{state}.tflock")):
         with front(person.endpoint, {f"GET {path}": lambda _: page}) as url:

@@ -237,12 +237,12 @@ class TestComparison:
 
     def test_what_is_unknown_stays_unknown(self, folder: Path, tmp_path: Path) -> None:
         other = tmp_path / "other.toml"
-        other.write_text('[train_model_dev]\ninstance_type = "ml.g5.xlarge"\n', encoding="utf-8")
+        other.write_text('[train_model_dev]\ninstance_type = "ml.m5.xlarge"\n', encoding="utf-8")
 
         found = cost("--from", str(folder), "--compare", str(other), "--json").document
 
         (change,) = found["changes"]
-        assert (change["first"]["detail"], change["second"]["detail"]) == ("ml.t3.medium", "ml.g5.xlarge")
+        assert (change["first"]["detail"], change["second"]["detail"]) == ("ml.t3.medium", "ml.m5.xlarge")
         assert change["per_month_difference"] is None
         assert found["difference"]["per_month"] is None
         assert found["unknown"] == [8, 8]

@@ -317,11 +317,11 @@ class TestRefusedBeforeSsh:
     def test_a_machine_that_somebody_ended(self, account: World) -> None:
         for stack, name in (("mlcore", "jump"), ("train-model", "worker")):
             body = account.aws("s3").get_object(
-                Bucket=account.environment["ML_INFRA_STATE__BUCKET"], Key=f"ml-core/{ACCOUNT}/{stack}.tfstate"
+                Bucket=account.environment["ML_INFRA_STATE__BUCKET"], Key=f"ml-core/{ACCOUNT}/us-east-1/{stack}.tfstate"
             )["Body"]
             account.aws("s3").put_object(
                 Bucket=account.environment["ML_INFRA_STATE__BUCKET"],
-                Key=f"ml-core/no-machines/{stack}.tfstate",
+                Key=f"ml-core/no-machines/us-east-1/{stack}.tfstate",
                 Body=body.read(),
             )
             said = account.ops("ssh", name, "--", "true", ML_INFRA_DEPLOYMENT__NAME="no-machines")

@@ -110,7 +110,9 @@ class TestStatus:
             "train-model": (True, 6),
             "train-model-dev": (True, 3),
         }
-        head = place.aws("s3").head_object(Bucket="ml-core-local-state", Key="ml-core/ml-core/train-model.tfstate")
+        head = place.aws("s3").head_object(
+            Bucket="ml-core-local-state", Key="ml-core/ml-core/us-east-1/train-model.tfstate"
+        )
         assert stacks["train-model"]["modified"] == f"{head['LastModified']:%Y-%m-%dT%H:%M:%SZ}"
         assert stacks["train-model"]["serial"] >= 1
 
@@ -179,7 +181,7 @@ class TestStatus:
         }
 
     def test_a_held_lock_is_shown(self, place: Place) -> None:
-        s3, key = place.aws("s3"), "ml-core/ml-core/train-model.tfstate.tflock"
+        s3, key = place.aws("s3"), "ml-core/ml-core/us-east-1/train-model.tfstate.tflock"
         body = (
             '{"ID":"0f2c8a52","Operation":"OperationTypeApply","Info":"","Who":"ada@laptop","Version":"1.11.4",'
             '"Created":"2026-11-25T20:00:00.885607817Z","Path":"x"}'

@@ -21,7 +21,7 @@ from tests.ops.support import Finished
 pytestmark = pytest.mark.system
 
 STACK = "train-model"
-KEY = f"ml-core/unlock-test/{STACK}.tfstate.tflock"
+KEY = f"ml-core/unlock-test/us-east-1/{STACK}.tfstate.tflock"
 # Without a provider, since terraform_data is Terraform's own.
 SLOW = {
     "resource": {"terraform_data": {"slow": {"provisioner": [{"local-exec": {"command": "echo begun; sleep 600"}}]}}}
