@@ -20,12 +20,14 @@ MOTO_SETTINGS = {
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 Port = Annotated[int | None, typer.Option(help=f"Port on loopback [{control.PORT_VARIABLE}, {control.DEFAULT_PORT}].")]
+Mark = Annotated[str, typer.Option(hidden=True)]
 BuildDir = Annotated[Path, typer.Option(help="Folder for the log and the state of the process.")]
 
 
 @app.command()
-def serve(port: Port = None) -> None:
+def serve(port: Port = None, mark: Mark = "") -> None:
     """Serve in this process until it is ended."""
+    del mark  # only on the command line, for `control` to know the process by
     os.environ.update(MOTO_SETTINGS)
     from ops.embedded_aws.server import serve as serve_forever
 

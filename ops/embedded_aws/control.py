@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ DEFAULT_BUILD_DIR = Path(__file__).resolve().parents[2] / "build" / "embedded-aw
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 _MODULE = "ops.embedded_aws"
 _START_TIMEOUT = 90.0  # seconds; about 5 on a laptop
+_ANSWER_TIMEOUT = 90.0  # seconds, for one that lives and does not answer
+_HEALTH_TIMEOUT = 30.0  # seconds, where a process listens but is starved of the processor
 _STOP_TIMEOUT = 10.0  # seconds, then it is killed: there is nothing in it to save
+_PAUSE = 0.1  # seconds between two looks
 _LOG_TAIL = 15  # lines
 
 
@@ -68,7 +72,7 @@ def start(port: int | None = None, *, build_dir: Path = DEFAULT_BUILD_DIR) -> En
     build_dir.mkdir(parents=True, exist_ok=True)
     with _lock(build_dir):
         wanted = default_port() if port is None else port
-        running = status(build_dir)
+        running = _wait_until_healthy(build_dir)
         if running:
             if running.port != wanted and (port is not None or os.environ.get(PORT_VARIABLE)):
                 raise EmbeddedAwsError(
@@ -76,7 +80,7 @@ def start(port: int | None = None, *, build_dir: Path = DEFAULT_BUILD_DIR) -> En
                     f"first with `python -m {_MODULE} stop` (everything in it is gone then)."
                 )
             return running
-        _stop_recorded(build_dir)  # alive but not answering
+        _stop_recorded(build_dir)  # alive, and did not answer all that time
         _refuse_taken_port(wanted)
         return _spawn(wanted, build_dir)
 
@@ -89,6 +93,16 @@ def status(build_dir: Path = DEFAULT_BUILD_DIR) -> Endpoint | None:
         return None
     process, port = recorded
     return Endpoint(port, process.pid, build_dir) if _healthy(port, process.pid) else None
+
+
+def _wait_until_healthy(build_dir: Path) -> Endpoint | None:
+    """Like `status`, but gives a process that lives as long as a new one: what is in it would be lost with it."""
+    deadline = time.monotonic() + _ANSWER_TIMEOUT
+    while (found := status(build_dir)) is None:
+        if _recorded_process(build_dir) is None or time.monotonic() > deadline:
+            return None
+        time.sleep(_PAUSE)
+    return found
 
 
 def stop(build_dir: Path = DEFAULT_BUILD_DIR) -> bool:
@@ -149,8 +163,8 @@ def _recorded_process(build_dir: Path) -> tuple[psutil.Process, int] | None:
     try:
         state = json.loads(_state_file(build_dir).read_text())
         process = psutil.Process(state["pid"])
-        # Two seconds of play: on Linux the creation time moves with corrections of the clock.
-        same = abs(process.create_time() - state["created"]) < 2 and _MODULE in process.cmdline()
+        # By its mark, not by its creation time: on Linux that moves with every correction of the clock.
+        same = f"--mark={state['mark']}" in process.cmdline()
         if same and process.status() != psutil.STATUS_ZOMBIE:
             return process, int(state["port"])
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
@@ -174,7 +188,7 @@ def _stop_recorded(build_dir: Path) -> bool:
 def _healthy(port: int, pid: int) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://{HOST}:{port}/_embedded/health", timeout=5) as response:
+        with opener.open(f"http://{HOST}:{port}/_embedded/health", timeout=_HEALTH_TIMEOUT) as response:
             answer = json.load(response)
     except (OSError, ValueError):
         return False
@@ -208,9 +222,10 @@ def _spawn(port: int, build_dir: Path) -> Endpoint:
     endpoint_log = _log_file(build_dir)
     # Nothing of the caller's AWS settings may steer the server, and moto's own are set by `serve`.
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+    mark = uuid.uuid4().hex
     with endpoint_log.open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", _MODULE, "serve", "--port", str(port)],
+            [sys.executable, "-m", _MODULE, "serve", "--port", str(port), f"--mark={mark}"],
             cwd=_PROJECT_ROOT,
             env=clean | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
@@ -218,8 +233,7 @@ def _spawn(port: int, build_dir: Path) -> Endpoint:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    state = {"pid": child.pid, "port": port, "created": psutil.Process(child.pid).create_time()}
-    _state_file(build_dir).write_text(json.dumps(state))
+    _state_file(build_dir).write_text(json.dumps({"pid": child.pid, "port": port, "mark": mark}))
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         if child.poll() is not None:
@@ -227,7 +241,7 @@ def _spawn(port: int, build_dir: Path) -> Endpoint:
         if _healthy(port, child.pid):
             child.returncode = 0  # it outlives this process on purpose, of which Popen would warn
             return Endpoint(port, child.pid, build_dir)
-        time.sleep(0.1)
+        time.sleep(_PAUSE)
     error = _start_error(f"did not answer within {_START_TIMEOUT:.0f} s", build_dir)
     _stop_recorded(build_dir)
     raise error

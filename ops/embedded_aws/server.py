@@ -1,12 +1,15 @@
 """The server: moto's, with the gaps closed, the images present and unimplemented calls answered as AWS errors."""
 
+import io
 import json
 import logging
 import os
 import re
+import socket
 import threading
 from importlib.metadata import version
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from botocore.exceptions import UnknownServiceError
 from botocore.model import OperationNotFoundError
@@ -27,6 +30,7 @@ from werkzeug.serving import make_server
 
 from ops.embedded_aws.control import HOST
 from ops.embedded_aws.gaps import install
+from ops.embedded_aws.retries import ACTION, OnceOnly, described
 
 NAME = "embedded-aws"
 NOT_IMPLEMENTED = "NotImplementedByEmbeddedAWS"
@@ -99,6 +103,60 @@ class Application(DomainDispatcherApplication):
         return _error_response(model, operation, code, message)
 
 
+class RequestHandler(MotoRequestHandler):
+    """moto's, and the log says whose answer got lost: without that, a call that was made twice cannot be explained."""
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Every answer comes by here."""
+        if self._is_left():
+            self._log_lost("the client had hung up before the answer was ready")
+        super().send_response(code, message)
+
+    def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
+        """The connection broke while a request came in or its answer went out."""
+        self._log_lost(repr(error))
+
+    def _is_left(self) -> bool:
+        try:
+            waiting: bytes = self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not waiting
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _log_lost(self, why: str) -> None:
+        environ = getattr(self, "environ", None)
+        _log.warning("connection lost: %s: %s", described(environ) if environ else "before a request", why)
+
+
+class Received:
+    """A WSGI application that passes a request on to another one when all of its body is here.
+
+    A client that takes its time must not keep all others waiting. And what werkzeug leaves unread when it closes makes
+    the kernel reset the connection, by which the client can lose the answer: it waits 10 ms for the rest of a body that
+    nobody has read, and a busy machine takes longer. Raises ConnectionError for a body that ends too early.
+    """
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        stream = environ["wsgi.input"]
+        if environ.get("wsgi.input_terminated"):  # chunked
+            body = stream.read()
+        else:
+            expected = int(environ.get("CONTENT_LENGTH") or 0)
+            body = stream.read(expected)
+            if len(body) < expected:
+                raise ConnectionError(f"{len(body)} of {expected} bytes came in")
+        environ["wsgi.input"] = io.BytesIO(body)
+        if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", ""):
+            action = re.search(rb"(?:^|&)Action=(\w+)", body)
+            environ[ACTION] = action[1].decode() if action else ""
+        return self._application(environ, start_response)
+
+
 def _service_name(backend: str | None) -> str:
     if backend:
         return _BOTOCORE_NAMES.get(backend) or service_name_from_moto_package_name(backend)
@@ -142,6 +200,7 @@ def _error_response(model: ServiceModel | None, operation: str, code: str, messa
 def serve(port: int) -> None:
     """Serves on loopback until the process is ended."""
     install()
-    server = make_server(HOST, port, Application(), threaded=True, request_handler=MotoRequestHandler)
+    application = Received(OnceOnly(Application()))
+    server = make_server(HOST, port, application, threaded=True, request_handler=RequestHandler)
     print(f"{NAME} on http://{HOST}:{server.port}, pid {os.getpid()}", flush=True)
     server.serve_forever()

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pytest
 from modules_equiv.settings import load_settings
 from ops import environment, local
 from ops.embedded_aws import control
+from tests.embedded_aws.conftest import started
 
 _CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -90,9 +90,7 @@ def new_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
     def make() -> Shell:
         folder = tmp_path_factory.mktemp("embedded")
         folders.append(folder)
-        with socket.create_server((control.HOST, 0)) as probe:
-            port = probe.getsockname()[1]
-        endpoint = control.start(port, build_dir=folder)
+        endpoint = started(folder)
         base = {key: value for key, value in os.environ.items() if not key.startswith(("ML_INFRA_", "AWS_"))}
         base |= {key: value for key, value in os.environ.items() if key == "ML_INFRA_PROVIDER_MIRROR"}
         base |= {"CI": "1", "ML_INFRA_SETTINGS": os.devnull}

@@ -1,6 +1,11 @@
 """One embedded AWS for the session, and boto3 clients for it."""
 
+import contextlib
+import random
+import re
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -21,7 +26,7 @@ ClientFactory = Callable[..., Any]
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[control.Endpoint]:
     build_dir = tmp_path_factory.mktemp("embedded aws")  # folders have spaces
-    yield control.start(free_port(), build_dir=build_dir)
+    yield started(build_dir)
     control.stop(build_dir)
 
 
@@ -61,12 +66,32 @@ def ssm(client: ClientFactory) -> "SSMClient":
 
 
 def free_port() -> int:
-    """A port that nothing listens on at this moment."""
-    import socket
+    """A port that nothing listens on, and that the system gives to no connection by itself."""
+    for port in random.sample(range(20_000, _first_given_port()), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((control.HOST, port))
+            return port
+    raise AssertionError("100 ports are all taken")
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+
+def _first_given_port() -> int:
+    # Linux; others begin at 49152 or, like FreeBSD, above it.
+    settings = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(settings.read_text().split()[0]) if settings.exists() else 49_152
+    return max(first, 21_000)  # with a wider range nothing is kept from the system
+
+
+def started(build_dir: Path) -> control.Endpoint:
+    """An embedded AWS on a free port; on another one when somebody else was quicker to take it."""
+    for _ in range(5):
+        port = free_port()
+        try:
+            return control.start(port, build_dir=build_dir)
+        except control.EmbeddedAwsError as error:
+            if not re.search(r"cannot be used|Address already in use", str(error)):
+                raise
+            refusal = error
+    raise refusal
 
 
 def is_running(pid: int) -> bool:

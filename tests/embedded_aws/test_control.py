@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from ops.embedded_aws import control
-from tests.embedded_aws.conftest import free_port, is_running
+from tests.embedded_aws.conftest import free_port, is_running, started
 
 
 @pytest.fixture
@@ -24,15 +24,15 @@ def build_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     yield process
     process.kill()
     process.wait()
 
 
-def write_state(build_dir: Path, *, pid: int, created: float, port: int) -> None:
+def write_state(build_dir: Path, *, pid: int, mark: str, port: int) -> None:
     build_dir.mkdir()
-    (build_dir / "process.json").write_text(json.dumps({"pid": pid, "created": created, "port": port}))
+    (build_dir / "process.json").write_text(json.dumps({"pid": pid, "mark": mark, "port": port}))
 
 
 def test_it_starts_once_and_stops(build_dir: Path) -> None:
@@ -59,10 +59,42 @@ def test_it_starts_again_after_it_was_killed(build_dir: Path) -> None:
     port = free_port()
     first = control.start(port, build_dir=build_dir)
     psutil.Process(first.pid).kill()
-    psutil.wait_procs([psutil.Process(first.pid)], timeout=10)
+    psutil.wait_procs([psutil.Process(first.pid)], timeout=60)
     second = control.start(port, build_dir=build_dir)
     assert second.pid != first.pid
     assert is_running(second.pid)
+
+
+def test_a_server_that_answers_late_is_waited_for_and_keeps_what_is_in_it(
+    build_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = started(build_dir)
+    healthy, late = control._healthy, [False, False, False]
+    monkeypatch.setattr(control, "_healthy", lambda port, pid: late.pop() if late else healthy(port, pid))
+
+    assert control.start(first.port, build_dir=build_dir) == first
+    assert late == []
+    assert is_running(first.pid)
+
+
+def test_a_server_that_never_answers_is_replaced(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = started(build_dir)
+    healthy = control._healthy
+    monkeypatch.setattr(control, "_healthy", lambda port, pid: pid != first.pid and healthy(port, pid))
+    monkeypatch.setattr(control, "_ANSWER_TIMEOUT", 0)
+
+    second = control.start(first.port, build_dir=build_dir)
+    assert second.pid != first.pid
+    assert not is_running(first.pid)
+
+
+def test_a_running_server_is_known_after_the_clock_was_set(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = started(build_dir)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: 1.0)  # on Linux it follows the clock
+
+    assert control.status(build_dir) == first
+    assert control.stop(build_dir) is True
+    assert not is_running(first.pid)
 
 
 def test_another_port_than_the_running_one_is_refused(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,22 +134,20 @@ def test_a_server_that_dies_at_start_shows_its_last_lines(build_dir: Path, monke
 
 
 def test_a_reused_process_id_is_left_alone(build_dir: Path, bystander: subprocess.Popen[bytes]) -> None:
-    created = psutil.Process(bystander.pid).create_time()
-    write_state(build_dir, pid=bystander.pid, created=created, port=free_port())  # its command line is another
+    write_state(build_dir, pid=bystander.pid, mark="ours", port=free_port())  # its command line is another
     assert control.status(build_dir) is None
     assert control.stop(build_dir) is False
     assert is_running(bystander.pid)
 
 
-def test_our_own_process_with_another_creation_time_is_left_alone(build_dir: Path, endpoint: control.Endpoint) -> None:
-    created = psutil.Process(endpoint.pid).create_time() - 3600
-    write_state(build_dir, pid=endpoint.pid, created=created, port=endpoint.port)
+def test_a_server_of_another_start_is_left_alone(build_dir: Path, endpoint: control.Endpoint) -> None:
+    write_state(build_dir, pid=endpoint.pid, mark="ours", port=endpoint.port)
     assert control.status(build_dir) is None
     assert control.stop(build_dir) is False
     assert is_running(endpoint.pid)
 
 
-@pytest.mark.parametrize("content", ["", "not JSON", "[]", '{"pid": 1}', '{"pid": "x", "created": 0, "port": 1}'])
+@pytest.mark.parametrize("content", ["", "not JSON", "[]", '{"pid": 1}', '{"pid": "x", "mark": "x", "port": 1}'])
 def test_a_damaged_state_file_counts_as_none(build_dir: Path, content: str) -> None:
     build_dir.mkdir()
     (build_dir / "process.json").write_text(content)
@@ -165,7 +195,7 @@ def test_the_environment_reaches_the_embedded_aws_and_hides_the_persons_account(
         env={**os.environ, **persons_own, **control.environment(endpoint, region="eu-west-1")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (result.stdout.split(), result.stderr) == ([endpoint.url, "eu-west-1", "123456789012", "test"], "")

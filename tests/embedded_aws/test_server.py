@@ -33,7 +33,7 @@ UNIMPLEMENTED = [  # protocol, service, boto3 method, its arguments, API name
 
 def page(endpoint: Endpoint, path: str) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{endpoint.url}/_embedded/{path}", timeout=10) as answer:
+    with opener.open(f"{endpoint.url}/_embedded/{path}", timeout=120) as answer:
         return json.load(answer)
 
 
@@ -93,7 +93,7 @@ def test_requests_are_answered_one_at_a_time_and_health_meanwhile(monkeypatch: p
         inside.append(1)
         together.append(len(inside))
         entered.set()
-        go_on.wait(10)
+        go_on.wait(120)
         inside.pop()
         return []
 
@@ -102,11 +102,11 @@ def test_requests_are_answered_one_at_a_time_and_health_meanwhile(monkeypatch: p
     threads = [threading.Thread(target=application, args=({"PATH_INFO": "/"}, None)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    assert entered.wait(10)
+    assert entered.wait(120)
     assert Client(application).get("/_embedded/health").json is not None
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
     assert together == [1, 1, 1]
 
 
@@ -134,5 +134,5 @@ def test_managed_policies_are_present(client: ClientFactory, policy: str) -> Non
 def test_a_web_page_gets_no_leave_to_read_answers(endpoint: Endpoint) -> None:
     request = urllib.request.Request(f"{endpoint.url}/", headers={"Origin": "https://example.com"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=10) as answer:
+    with opener.open(request, timeout=120) as answer:
         assert answer.headers["Access-Control-Allow-Origin"] is None
