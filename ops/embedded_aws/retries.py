@@ -3,8 +3,9 @@
 An SDK whose connection breaks does not know whether the server has acted, and the AWS provider sends the request again
 all the same (connection errors and resets are on the list of aws-sdk-go-v2's package aws/retry). The second CreateRoute
 is then refused with RouteAlreadyExists, and Terraform stops with a route that is not in its state. Real EC2 has the
-same hazard with every call that takes no client token, only rarely. Here it made deploys fail by chance on a busy
-machine, so this is kinder than AWS, on purpose, and no proof that a deploy survives a lost answer there.
+same hazard with every call that takes no client token, only rarely. Here the provider broke connections by itself
+(`server.RequestHandler` says how), and deploys failed by chance on a busy machine. So this is kinder than AWS, on
+purpose, and no proof that a deploy survives a lost answer there.
 
 All attempts of one call carry the same Amz-Sdk-Invocation-Id, and Amz-Sdk-Request counts them: "attempt=2; max=25"
 (aws-sdk-go-v2, aws/retry/middleware.go; seen from hashicorp/aws 5.100.0 in 2026-11).

@@ -1,6 +1,7 @@
 """Calls that the embedded AWS does not implement, its own pages, and what surrounds the gaps."""
 
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ from botocore.exceptions import ClientError
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from werkzeug.test import Client
 
-from ops.embedded_aws.control import Endpoint
+from ops.embedded_aws.control import HOST, Endpoint
 from ops.embedded_aws.server import Application
 from tests.embedded_aws.conftest import ClientFactory
 
@@ -136,3 +137,20 @@ def test_a_web_page_gets_no_leave_to_read_answers(endpoint: Endpoint) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=120) as answer:
         assert answer.headers["Access-Control-Allow-Origin"] is None
+
+
+def test_an_answer_comes_in_one_piece(endpoint: Endpoint) -> None:
+    """The AWS provider loses what comes after the headers when its own goroutines are slow."""
+    for _ in range(20):
+        with socket.create_connection((HOST, endpoint.port), timeout=120) as connection:
+            connection.sendall(b"GET /_embedded/health HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert connection.recv(2**20).endswith(b"}\n")
+
+
+def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(endpoint: Endpoint) -> None:
+    with socket.create_connection((HOST, endpoint.port), timeout=120) as connection:
+        head = b"POST /moto-api/nothing HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        connection.sendall(head)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection.sendall(b"x")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 404")
