@@ -17,12 +17,16 @@ from ops.commands.base import state_key
 
 @dataclass(frozen=True)
 class Group:
-    """Actions of one service on one resource ("*" where no name is known). passed_to: the service a role goes to."""
+    """Actions of one service on one resource ("*" where no name is known). passed_to: the service a role goes to.
+
+    service_role_of: the service whose service-linked role `resource` is; needed only while there is no such role.
+    """
 
     service: str
     actions: tuple[str, ...]
     resource: str = "*"
     passed_to: str | None = None
+    service_role_of: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -80,6 +84,10 @@ _NOTEBOOK: Final = _words(
     DeleteCodeRepository DeleteNotebookInstance DeleteNotebookInstanceLifecycleConfig DescribeCodeRepository
     DescribeNotebookInstance DescribeNotebookInstanceLifecycleConfig ListTags StopNotebookInstance"""
 )
+# EFS makes it with the first mount target of an account, by the caller's permission: EFS user guide, "Using
+# service-linked roles for Amazon EFS", read 2026-11. By its whole name, which every policy that allows it matches.
+_EFS: Final = "elasticfilesystem.amazonaws.com"
+_EFS_ROLE: Final = f"aws-service-role/{_EFS}/AWSServiceRoleForAmazonElasticFileSystem"
 
 
 _GRAFANA_PASSWORD: Final = "ml-infra/{name}/stats-monitor/grafana-admin-password"
@@ -152,6 +160,8 @@ def groups(settings: Settings, stack: str, account: str) -> Iterator[Group]:
         yield Group("iam", _PROFILE, f"arn:aws:iam::{account}:instance-profile/{name}-{part.role}")
     if stack == "mlcore":
         yield Group("elasticfilesystem", _FILE_SYSTEM)
+        service_role = f"arn:aws:iam::{account}:role/{_EFS_ROLE}"
+        yield Group("iam", ("CreateServiceLinkedRole",), service_role, service_role_of=_EFS)
     elif stack == "stats-monitor":
         yield Group("secretsmanager", ("GetRandomPassword",))
     elif stack == "train-model":

@@ -53,7 +53,8 @@ class _Verdict:
     conditions: set[str] = field(default_factory=set)
     organization: bool = False
 
-    def add(self, result: dict[str, Any], group: Group) -> None:
+    def add(self, result: dict[str, Any], group: Group, *, needed: bool) -> None:
+        """needed False: it is not known whether the call is made at all."""
         action = result["EvalActionName"]
         shown = action if group.resource == "*" else f"{action} on {group.resource}"
         missing = result.get("MissingContextValues", [])
@@ -63,6 +64,9 @@ class _Verdict:
             # The policy asks for something that only the real call carries: no verdict without it.
             self.depends.append(shown)
             self.conditions.update(missing)
+        elif not needed:
+            self.depends.append(shown)
+            self.conditions.add("that this role is not there yet (iam:GetRole is denied)")
         else:
             self.denied.append(shown)
             detail = result.get("OrganizationsDecisionDetail", {})
@@ -73,9 +77,14 @@ def _stack(patient: Patient, stack: str, principal: str, account: str) -> Findin
     verdict, subject = _Verdict(), f"permissions: {stack}"
     simulate = patient.session.client("iam").get_paginator("simulate_principal_policy")
     for group in groups(patient.settings, stack, account):
+        there = _is_there(patient, group.resource) if group.service_role_of else False
+        if there:
+            continue
         context = [_entry("aws:RequestedRegion", patient.region)]
         if group.passed_to:
             context.append(_entry("iam:PassedToService", group.passed_to))
+        if group.service_role_of:
+            context.append(_entry("iam:AWSServiceName", group.service_role_of))
         # One resource a call: only then is the verdict at the top the one on this resource.
         pages = simulate.paginate(
             PolicySourceArn=principal,
@@ -85,7 +94,7 @@ def _stack(patient: Patient, stack: str, principal: str, account: str) -> Findin
         )
         for page in pages:
             for result in page["EvaluationResults"]:
-                verdict.add(result, group)
+                verdict.add(result, group, needed=there is not None)
     if verdict.denied:
         who = "an organization's policy (SCP)" if verdict.organization else f"no policy of {principal}"
         verb = "denies" if verdict.organization else "allows"
@@ -102,6 +111,19 @@ def _stack(patient: Patient, stack: str, principal: str, account: str) -> Findin
             f"{', '.join(sorted(verdict.conditions))}",
         )
     return ok(subject, f"{verdict.allowed} actions allowed")
+
+
+def _is_there(patient: Patient, role: str) -> bool | None:
+    """Whether the account has this role (an ARN) already; None when that may not be asked."""
+    try:
+        patient.session.client("iam").get_role(RoleName=role.rpartition("/")[2])
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchEntity":
+            return False
+        if is_denied(error):
+            return None
+        raise
+    return True
 
 
 def _entry(name: str, value: str) -> dict[str, Any]:

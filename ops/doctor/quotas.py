@@ -1,14 +1,14 @@
-"""Quotas against what is used already: vCPU by family, Elastic IP addresses, VPCs, notebooks."""
+"""Quotas against what is used already: vCPU by family, on demand and spot, Elastic IP addresses, VPCs, notebooks."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from constructs_lib.instance_types import INSTANCE_TYPES
-from ops.doctor.report import Check, Finding, Patient, ok, problem, unknown, why_unknown
+from ops.doctor.report import Check, Finding, Machine, Patient, ok, problem, unknown, why_unknown
 
 # Service Quotas: "EC2-VPC Elastic IPs" (service ec2) and "VPCs per Region" (service vpc), read 2026-11.
 ELASTIC_IPS: Final = ("ec2", "L-0263D0A3")
@@ -17,24 +17,58 @@ VPCS: Final = ("vpc", "L-F678F1CE")
 # As in modules_equiv/train_model_dev/stack.py, after the deployment's name.
 _NOTEBOOK: Final = "-dev-gaudi-sagemaker-nb-instance"
 
-# The first letters of a type name its family; the quotas are of these groups of families. EC2 user guide, "On-Demand
-# Instance quotas", read 2026-11. Families without a group here (mac, u, hpc, …) have quotas of their own.
-_GROUPS: Final = {
-    "L-1216C47A": ("Standard", frozenset({"a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"})),
-    "L-417A185B": ("P", frozenset({"p"})),
-    "L-DB2E81BA": ("G and VT", frozenset({"g", "gr", "vt"})),
-    "L-6E869C2A": ("DL", frozenset({"dl"})),
-    "L-2C3B7624": ("Trn", frozenset({"trn"})),
-}
+
+@dataclass(frozen=True)
+class Family:
+    """Instance types that share vCPU quotas, and the codes of these. spot None: not known.
+
+    A type belongs to the family that names it up to the dot ("p5"), else to the one that names its first letters ("p").
+    """
+
+    name: str
+    types: frozenset[str]
+    on_demand: str
+    spot: str | None
 
 
-def family_quota(instance_type: str) -> str | None:
-    """The code of the on-demand vCPU quota that an instance type counts against; None for a family not known here."""
-    if row := INSTANCE_TYPES.get(instance_type):
-        return row.quota_on_demand
+def _family(name: str, types: str, on_demand: str, spot: str | None) -> Family:
+    return Family(name, frozenset(types.split()), on_demand, spot)
+
+
+# EC2 user guide, "On-Demand Instance quotas" and "Spot Instance quotas" (which has P5 apart from P4, P3 and P2), read
+# 2026-11; codes as in constructs_lib/instance_types.py. Types of no family here (mac, u, hpc, ...) have quotas of their
+# own.
+_FAMILIES: Final = (
+    _family("Standard", "a c d h i im is m r t z", "L-1216C47A", "L-34B43A08"),
+    _family("P", "p2 p3 p3dn p4d p4de", "L-417A185B", "L-7212CCBC"),
+    _family("P5", "p5 p5e p5en", "L-417A185B", "L-C4BD4855"),
+    _family("P", "p", "L-417A185B", None),
+    _family("G and VT", "g gr vt", "L-DB2E81BA", "L-3819A6DF"),
+    _family("DL", "dl", "L-6E869C2A", "L-85EED4F7"),
+    _family("Trn", "trn", "L-2C3B7624", "L-6B0D517C"),
+)
+
+
+def family(instance_type: str) -> Family | None:
+    """The family of an instance type; None for one not known here."""
     match = re.match(r"[a-z]+", instance_type)
-    letters = match[0] if match else ""
-    return next((code for code, (_, families) in _GROUPS.items() if letters in families), None)
+    for word in (instance_type.partition(".")[0], match[0] if match else ""):
+        for each in _FAMILIES:
+            if word in each.types:
+                return each
+    return None
+
+
+def on_demand_quota(instance_type: str) -> str | None:
+    """The code of the vCPU quota that a machine of this type counts against; None for a family not known here."""
+    found = family(instance_type)
+    return found.on_demand if found else None
+
+
+def spot_quota(instance_type: str) -> str | None:
+    """The same for a spot machine."""
+    found = family(instance_type)
+    return found.spot if found else None
 
 
 @dataclass(frozen=True)
@@ -51,48 +85,79 @@ class Limit:
 
 
 def limit(patient: Patient, service: str, code: str) -> Limit | str:
-    """The account's quota in the region, else AWS's default; else the reason why neither is known."""
+    """The account's quota in the region, or AWS's default where it has none of its own; else why neither is known.
+
+    Only NoSuchResourceException says that there is none of its own: after any other failure the account may have more
+    or less than the default.
+    """
     client = patient.session.client("service-quotas")
-    reasons = []
     for call, default in (("get_service_quota", False), ("get_aws_default_service_quota", True)):
         try:
             answer = getattr(client, call)(ServiceCode=service, QuotaCode=code)["Quota"]
             return Limit(float(answer["Value"]), default)
-        except (ClientError, BotoCoreError) as error:
-            reasons.append(_why_no_value(error))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchResourceException":
+                return why_unknown(error)
+        except BotoCoreError as error:
+            return why_unknown(error)
         except KeyError:
-            reasons.append("Service Quotas answered without a value")
-    return "; ".join(dict.fromkeys(reasons))
-
-
-def _why_no_value(error: ClientError | BotoCoreError) -> str:
-    # Normal for the first call: what nobody ever raised has the default only.
-    if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchResourceException":
-        return f"{error.operation_name} has no value"
-    return why_unknown(error)
+            return "Service Quotas answered without a value"
+    return f"Service Quotas has no {code} here"
 
 
 def vcpus(patient: Patient) -> Iterator[Finding]:
     """Every family that the machines need: what they take and what runs already fits into its quota."""
-    needed: dict[str, list[Any]] = {}
-    for machine in patient.machines:
-        needed.setdefault(machine.type.quota_on_demand, []).append(machine)
-    if not needed:
+    if not patient.machines:
         return
-    running = _running_types(patient)
-    for code, machines in needed.items():
-        name = _GROUPS[code][0] if code in _GROUPS else code
-        subject = f"vCPU: {name}"
-        need = sum(machine.type.vcpu for machine in machines)
-        found = limit(patient, "ec2", code)
-        who = ", ".join(f"{machine.name} {machine.type.vcpu}" for machine in machines)
-        others = [instance_type for instance_type in running if family_quota(instance_type) == code]
+    running = _running_types(patient, spot=False)
+    for code, machines in _by_quota(patient.machines, on_demand_quota).items():
+        subject = f"vCPU: {next(each.name for each in _FAMILIES if each.on_demand == code)}"
+        others = [instance_type for instance_type in running if on_demand_quota(instance_type) == code]
         used = _vcpus_of(patient, others)
-        yield _against(subject, need, used, found, who, f"ec2 --quota-code {code}", patient, unit="vCPU")
+        found = limit(patient, "ec2", code)
+        quota = f"ec2 --quota-code {code}"
+        yield _against(subject, _need(machines), used, found, _who(machines), quota, patient, unit="vCPU")
 
 
-def _running_types(patient: Patient) -> list[str]:
-    """The types of the on-demand machines that run or are about to, other than those of the stacks in question."""
+def spot(patient: Patient) -> Iterator[Finding]:
+    """Whether the machines would fit as spot machines. No stack asks for spot, so no deploy fails by it."""
+    if not patient.machines:
+        return
+    taken = [*_running_types(patient, spot=True), *_requested_types(patient)]
+    for code, machines in _by_quota(patient.machines, spot_quota).items():
+        subject = f"spot: {next(each.name for each in _FAMILIES if each.spot == code)}"
+        used = _vcpus_of(patient, [instance_type for instance_type in taken if spot_quota(instance_type) == code])
+        need, found = _need(machines), limit(patient, "ec2", code)
+        sentence = f"no stack asks for spot; as spot {need} vCPU would be needed ({_who(machines)})"
+        if isinstance(found, str):
+            yield unknown(subject, f"{sentence}; the quota is not known: {found}")
+        elif used is None:
+            yield unknown(
+                subject, f"{sentence}, quota {found.shown}; EC2 does not tell the vCPU of a machine that runs"
+            )
+        else:
+            verdict = "fits" if need + used <= found.value else "does not fit"
+            yield ok(subject, f"{sentence}, {used} used, quota {found.shown}: {verdict}")
+
+
+def _by_quota(machines: Sequence[Machine], quota: Callable[[str], str | None]) -> dict[str, list[Machine]]:
+    found: dict[str, list[Machine]] = {}
+    for machine in machines:
+        if code := quota(machine.type.name):
+            found.setdefault(code, []).append(machine)
+    return found
+
+
+def _need(machines: Sequence[Machine]) -> int:
+    return sum(machine.type.vcpu for machine in machines)
+
+
+def _who(machines: Sequence[Machine]) -> str:
+    return ", ".join(f"{machine.name} {machine.type.vcpu}" for machine in machines)
+
+
+def _running_types(patient: Patient, *, spot: bool) -> list[str]:
+    """The types of the machines that run or are about to, other than those of the stacks in question."""
     reservations = patient.everything(
         "ec2",
         "describe_instances",
@@ -103,9 +168,19 @@ def _running_types(patient: Patient) -> list[str]:
         instance["InstanceType"]
         for reservation in reservations
         for instance in reservation["Instances"]
-        # Spot has quotas of its own.
-        if instance.get("InstanceLifecycle") != "spot" and not patient.is_own(instance.get("Tags", []))
+        if (instance.get("InstanceLifecycle") == "spot") == spot and not patient.is_own(instance.get("Tags", []))
     ]
+
+
+def _requested_types(patient: Patient) -> list[str]:
+    """The types of spot requests that wait: they count like machines (EC2 user guide, "Spot Instance quotas")."""
+    requests = patient.everything(
+        "ec2",
+        "describe_spot_instance_requests",
+        "SpotInstanceRequests",
+        Filters=[{"Name": "state", "Values": ["open"]}],
+    )
+    return [request["LaunchSpecification"]["InstanceType"] for request in requests]
 
 
 def _vcpus_of(patient: Patient, instance_types: list[str]) -> int | None:
@@ -158,12 +233,13 @@ def notebooks(patient: Patient) -> Iterator[Finding]:
         and each["NotebookInstanceStatus"] not in ("Stopped", "Failed")
     )
     reasons = []
+    # The first list leaves out what the account has no value of its own for (API reference, ListServiceQuotas).
     for call, default in (("list_service_quotas", False), ("list_aws_default_service_quotas", True)):
         try:
             found = patient.everything("service-quotas", call, "Quotas", ServiceCode="sagemaker")
         except (ClientError, BotoCoreError) as error:
-            reasons.append(_why_no_value(error))
-            continue
+            reasons.append(why_unknown(error))
+            break
         for quota in found:
             if quota["QuotaName"] == name and "Value" in quota:
                 value = Limit(float(quota["Value"]), default)
@@ -196,4 +272,10 @@ def _against(
     return problem(subject, sentence, f"{ask}; or {freeing}")
 
 
-CHECKS = (Check("vCPU", vcpus), Check("Elastic IPs", addresses), Check("VPCs", vpcs), Check("notebook", notebooks))
+CHECKS = (
+    Check("vCPU", vcpus),
+    Check("spot", spot),
+    Check("Elastic IPs", addresses),
+    Check("VPCs", vpcs),
+    Check("notebook", notebooks),
+)

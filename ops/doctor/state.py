@@ -1,4 +1,4 @@
-"""Where Terraform's state is: the bucket and its set-up, locks that are held, and mlcore below the other stacks."""
+"""Terraform's state: the bucket and its set-up, locks that are held, mlcore below the other stacks, kept volumes."""
 
 import json
 from collections.abc import Iterator
@@ -94,4 +94,40 @@ def foundation(patient: Patient) -> Iterator[Finding]:
         yield ok("mlcore", "deployed")
 
 
-CHECKS = (Check("state bucket", bucket), Check("state locks", locks), Check("mlcore", foundation))
+def snapshots(patient: Patient) -> Iterator[Finding]:
+    """What a destroy now would do with the volumes: Terraform takes `final_snapshot` from the state."""
+    settings = patient.settings
+    volumes = (
+        ("train-model", "msls", "/data", "train_model.data_volume", settings.train_model.data_volume),
+        ("stats-monitor", "grafana", "Grafana's volume", "stats_monitor", settings.stats_monitor),
+    )
+    for stack, name, what, section, config in volumes:
+        state = read_stack(patient.session, stack) if stack in patient.stacks else None
+        volume = state.attributes("aws_ebs_volume", name) if state else None
+        if volume is None:
+            continue
+        setting, wanted = f"{section}.snapshot_on_destroy", config.snapshot_on_destroy
+        kept = bool(volume.get("final_snapshot"))
+        subject = f"{stack}: snapshot"
+        if wanted and not kept:
+            yield problem(
+                subject,
+                f"a destroy now would delete {what} without a snapshot: {setting} = true holds from the next deploy on",
+                f"before any destroy: cdktf deploy {stack}",
+            )
+        elif kept and not wanted:
+            yield ok(
+                subject,
+                f"a destroy now still keeps a snapshot of {what}: {setting} = false holds from the next deploy on",
+            )
+        else:
+            does = "keeps a snapshot" if kept else "keeps no snapshot"
+            yield ok(subject, f"a destroy {does} of {what}, as {setting} says")
+
+
+CHECKS = (
+    Check("state bucket", bucket),
+    Check("state locks", locks),
+    Check("mlcore", foundation),
+    Check("snapshots", snapshots),
+)

@@ -39,21 +39,45 @@ def provider() -> Iterator[Finding]:
 
 
 def cdktf(root: Path = ROOT) -> Iterator[Finding]:
-    """The project's own Node and CLI are in place."""
-    node = root / ".venv" / "bin" / "node"
-    version = _first_line([str(node), "--version"])
-    if version is None:
-        yield problem("node", f"{node} does not run", "make setup")
-    else:
-        yield ok("node", version)
-    program = root / "node_modules" / ".bin" / "cdktf"
+    """The project's own Node and CLI are in place, in the versions that package.json asks for."""
     try:
-        package = json.loads((root / "node_modules" / "cdktf-cli" / "package.json").read_text(encoding="utf-8"))
+        pins = json.loads((root / "package.json").read_text(encoding="utf-8"))
+        oldest, pin = _numbers(pins["engines"]["node"]), str(pins["dependencies"]["cdktf-cli"])
+    except (OSError, ValueError, KeyError, TypeError):
+        yield problem("cdktf", f"{root / 'package.json'} is not there or not whole", "git checkout package.json")
+        return
+    yield _node(root / ".venv" / "bin" / "node", oldest)
+    yield _cli(root / "node_modules", pin)
+
+
+def _node(program: Path, oldest: tuple[int, ...]) -> Finding:
+    version = _first_line([str(program), "--version"])
+    if version is None:
+        return problem("node", f"{program} does not run", "make setup")
+    numbers = _numbers(version)
+    # A newer major cannot load the prebuilt node-pty of cdktf-cli 0.21, and does not even start it.
+    if numbers[:1] != oldest[:1] or numbers < oldest:
+        wanted = ".".join(str(number) for number in oldest)
+        return problem("node", f"{version}, and the cdktf CLI runs on {wanted} or a newer {oldest[0]}", "make setup")
+    return ok("node", version)
+
+
+def _cli(modules: Path, pin: str) -> Finding:
+    program = modules / ".bin" / "cdktf"
+    try:
+        package = json.loads((modules / "cdktf-cli" / "package.json").read_text(encoding="utf-8"))
+        version = str(package["version"])
         if not os.access(program, os.X_OK):
             raise FileNotFoundError(program)
-        yield ok("cdktf", str(package["version"]))
-    except (OSError, ValueError, KeyError):
-        yield problem("cdktf", f"{program} is not there or not whole", "make setup")
+    except (OSError, ValueError, KeyError, TypeError):
+        return problem("cdktf", f"{program} is not there or not whole", "make setup")
+    if version != pin:
+        return problem("cdktf", f"{version} is installed, and package.json pins {pin}", "make setup")
+    return ok("cdktf", version)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def ssh() -> Iterator[Finding]:

@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
+from constructs_lib.instance_types import INSTANCE_TYPES
 from ops.doctor import key_pair, tools
-from ops.doctor.quotas import family_quota
+from ops.doctor.quotas import limit, on_demand_quota, spot_quota
 from ops.embedded_aws import control
+from ops.environment import ROOT
 from tests.ops.aws_support import (
     BUCKET,
     KEY_PAIR,
@@ -149,7 +153,14 @@ def notebook_quota(value: float, name: str = "ml.t3.medium for notebook instance
     return {"ListServiceQuotas": rule}
 
 
-PLENTY = {"L-1216C47A": 64.0, "L-DB2E81BA": 64.0, "L-0263D0A3": 5.0, "L-F678F1CE": 5.0}
+PLENTY = {
+    "L-1216C47A": 64.0,
+    "L-DB2E81BA": 64.0,
+    "L-34B43A08": 64.0,
+    "L-3819A6DF": 64.0,
+    "L-0263D0A3": 5.0,
+    "L-F678F1CE": 5.0,
+}
 
 
 def identity(arn: str) -> dict[str, Rule]:
@@ -217,6 +228,8 @@ def test_where_all_is_well_every_line_is_ok(person: Person) -> None:
     assert {
         "vCPU: Standard",
         "vCPU: G and VT",
+        "spot: Standard",
+        "spot: G and VT",
         "Elastic IPs",
         "VPCs",
         "notebook",
@@ -238,12 +251,12 @@ def test_what_the_embedded_aws_cannot_tell_is_unknown_and_not_ok(person: Person)
     ended = person.ops("doctor", "--json")
 
     assert ended.status == 0
-    for subject in ("vCPU: Standard", "vCPU: G and VT", "Elastic IPs"):
+    for subject in ("vCPU: Standard", "vCPU: G and VT", "spot: Standard", "spot: G and VT", "Elastic IPs"):
         state, detail, _ = finding(ended, subject)
         assert state == "unknown"
         assert "the embedded AWS does not have GetAWSDefaultServiceQuota" in detail
     assert finding(ended, "permissions")[0] == "unknown"
-    assert ended.document["summary"]["unknown"] == 5
+    assert ended.document["summary"]["unknown"] == 7
 
 
 def test_the_report_reads_well_at_80_columns(person: Person) -> None:
@@ -320,7 +333,56 @@ def test_no_ssh(person: Person) -> None:
     is_the_only_problem(ended, "ssh", "ssh is not on the PATH", "install OpenSSH's client")
 
 
+def project(folder: Path, *, node: str, cli: str) -> Path:
+    """A checkout with these versions of Node and the CLI in it, and what package.json says of them."""
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / "node_modules" / ".bin").mkdir(parents=True)
+    (folder / "node_modules" / "cdktf-cli").mkdir()
+    for program, said in ((".venv/bin/node", node), ("node_modules/.bin/cdktf", cli)):
+        (folder / program).write_text(f"#!/bin/sh\necho {said}\n", encoding="utf-8")
+        (folder / program).chmod(0o755)
+    (folder / "node_modules" / "cdktf-cli" / "package.json").write_text(json.dumps({"version": cli}), encoding="utf-8")
+    pins = {"engines": {"node": ">=22.19"}, "dependencies": {"cdktf-cli": "0.21.0"}}
+    (folder / "package.json").write_text(json.dumps(pins), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("version", ["v22.19.0", "v22.20.1", "v22.100.0"])
+def test_the_versions_that_package_json_asks_for(tmp_path: Path, version: str) -> None:
+    found = list(tools.cdktf(project(tmp_path, node=version, cli="0.21.0")))
+
+    assert [(each.subject, each.state, each.detail) for each in found] == [
+        ("node", "ok", version),
+        ("cdktf", "ok", "0.21.0"),
+    ]
+
+
+@pytest.mark.parametrize("version", ["v22.18.9", "v20.19.0", "v24.1.0", "v9.0.0"])
+def test_a_node_that_the_cli_does_not_run_on(tmp_path: Path, version: str) -> None:
+    found = {each.subject: each for each in tools.cdktf(project(tmp_path, node=version, cli="0.21.0"))}
+
+    assert (found["node"].state, found["node"].fix) == ("problem", "make setup")
+    assert found["node"].detail == f"{version}, and the cdktf CLI runs on 22.19 or a newer 22"
+    assert found["cdktf"].state == "ok"
+
+
+@pytest.mark.parametrize("version", ["0.20.12", "0.21.0-pre.1", "0.22.0"])
+def test_another_cdktf_than_the_pinned_one(tmp_path: Path, version: str) -> None:
+    found = {each.subject: each for each in tools.cdktf(project(tmp_path, node="v22.20.0", cli=version))}
+
+    assert (found["cdktf"].state, found["cdktf"].fix) == ("problem", "make setup")
+    assert found["cdktf"].detail == f"{version} is installed, and package.json pins 0.21.0"
+    assert found["node"].state == "ok"
+
+
+def test_a_package_json_that_cannot_be_read(tmp_path: Path) -> None:
+    (project(tmp_path, node="v22.20.0", cli="0.21.0") / "package.json").write_text("{}", encoding="utf-8")
+
+    assert [(each.subject, each.state) for each in tools.cdktf(tmp_path)] == [("cdktf", "problem")]
+
+
 def test_no_node_and_no_cdktf(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "package.json", tmp_path)
     found = {each.subject: each for each in tools.cdktf(tmp_path)}
 
     assert {subject: (each.state, each.fix) for subject, each in found.items()} == {
@@ -369,13 +431,18 @@ def test_a_clock_that_is_off(person: Person, minutes: int, way: str) -> None:
 
 def test_a_clock_is_judged_by_a_refusal_too(person: Person) -> None:
     """With a clock far off AWS refuses every signature, so the answer is an error: its date counts."""
-    date = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+    before = datetime.now(UTC)
+    date = format_datetime(before + timedelta(hours=2), usegmt=True)
     rules: dict[str, Rule] = {"GetCallerIdentity": lambda _: Answer.xml_error("SignatureDoesNotMatch")}
     with front(person.endpoint, rules, date) as url:
         ended = person.ops("doctor", "--json", AWS_ENDPOINT_URL=url)
 
     assert problems(ended) == ["credentials", "clock"]
-    assert re.search(r"^(2:00:0\d|1:59:5\d) behind AWS's", finding(ended, "clock")[1])
+    told = re.match(r"(\d+):(\d\d):(\d\d) behind AWS's", finding(ended, "clock")[1])
+    assert told is not None
+    skew = timedelta(hours=int(told[1]), minutes=int(told[2]), seconds=int(told[3]))
+    # The date is of before the command, however long that took, and without its fraction of a second.
+    assert timedelta(hours=2) - (datetime.now(UTC) - before) - timedelta(seconds=2) <= skew <= timedelta(hours=2)
 
 
 def test_a_clock_within_five_minutes_is_well(person: Person) -> None:
@@ -458,6 +525,68 @@ def test_the_other_stacks_need_mlcore(person: Person) -> None:
     state = {"version": 4, "serial": 1, "outputs": {}, "resources": [machine]}
     person.aws("s3").put_object(Bucket=BUCKET, Key="ml-core/ml-core/mlcore.tfstate", Body=json.dumps(state).encode())
     assert finding(person.ops("doctor", "train-model", "--json"), "mlcore")[0] == "ok"
+
+
+# A table by hand: the stack, its volume, the variable of its setting, and what the volume holds.
+KEPT = [
+    ("train-model", "msls", "ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SNAPSHOT_ON_DESTROY", "/data"),
+    ("stats-monitor", "grafana", "ML_INFRA_STATS_MONITOR__SNAPSHOT_ON_DESTROY", "Grafana's volume"),
+]
+
+
+def deployed_volume(person: Person, stack: str, name: str, final_snapshot: bool) -> None:
+    """The stack's state, with nothing in it but the volume."""
+    volume = {
+        "mode": "managed",
+        "type": "aws_ebs_volume",
+        "name": name,
+        "instances": [{"attributes": {"final_snapshot": final_snapshot}}],
+    }
+    state = {"version": 4, "serial": 1, "outputs": {}, "resources": [volume]}
+    person.aws("s3").put_object(Bucket=BUCKET, Key=f"ml-core/ml-core/{stack}.tfstate", Body=json.dumps(state).encode())
+
+
+@pytest.mark.parametrize(("stack", "name", "variable", "what"), KEPT)
+def test_a_snapshot_that_is_asked_for_after_the_deploy(
+    person: Person, stack: str, name: str, variable: str, what: str
+) -> None:
+    deployed_volume(person, stack, name, False)
+
+    ended = person.ops("doctor", "--json", **{variable: "true"})
+
+    is_the_only_problem(
+        ended,
+        f"{stack}: snapshot",
+        f"a destroy now would delete {what} without a snapshot",
+        f"cdktf deploy {stack}",
+    )
+
+
+@pytest.mark.parametrize(("stack", "name", "variable", "what"), KEPT)
+def test_a_snapshot_that_is_no_longer_wanted_is_still_kept(
+    person: Person, stack: str, name: str, variable: str, what: str
+) -> None:
+    deployed_volume(person, stack, name, True)
+
+    state, detail, _ = finding(person.ops("doctor", "--json", **{variable: "false"}), f"{stack}: snapshot")
+    assert state == "ok"
+    assert f"a destroy now still keeps a snapshot of {what}" in detail
+
+
+@pytest.mark.parametrize(("kept", "does"), [(True, "keeps a snapshot"), (False, "keeps no snapshot")])
+def test_a_snapshot_as_the_setting_says(person: Person, kept: bool, does: str) -> None:
+    stack, name, variable, what = KEPT[0]
+    deployed_volume(person, stack, name, kept)
+
+    state, detail, _ = finding(person.ops("doctor", "--json", **{variable: str(kept).lower()}), f"{stack}: snapshot")
+    assert state == "ok"
+    assert f"a destroy {does} of {what}" in detail
+
+
+def test_no_snapshot_is_spoken_of_where_nothing_is_deployed(person: Person) -> None:
+    ended = person.ops("doctor", "--json")
+
+    assert not any(each["subject"].endswith("snapshot") for each in ended.document["findings"])
 
 
 # --- the key pair
@@ -706,6 +835,42 @@ def test_the_default_quota_counts_where_the_account_has_none_of_its_own(person: 
     is_the_only_problem(ended, "vCPU: G and VT", "quota 0 (AWS default)", "request-service-quota-increase")
 
 
+# What says nothing of the account's own value, which may be more or less than AWS's default.
+NOT_TOLD: list[tuple[Answer, str]] = [
+    (Answer.json_error("AccessDeniedException"), "these credentials may not call "),
+    (Answer.json_error("TooManyRequestsException"), "TooManyRequestsException"),
+    (Answer.json_error("ServiceException"), "ServiceException"),
+    (Answer.of({"Quota": {"QuotaCode": "L-DB2E81BA"}}), "answered without a value"),
+]
+
+
+@pytest.mark.parametrize(("said", "reason"), NOT_TOLD)
+def test_the_default_does_not_count_where_the_accounts_own_is_not_told(
+    person: Person, said: Answer, reason: str
+) -> None:
+    plenty = dict.fromkeys(PLENTY, 1000.0)
+    ended = behind(person, {**quotas({}, plenty), "GetServiceQuota": lambda _: said}, "train-model")
+
+    state, detail, _ = finding(ended, "vCPU: G and VT")
+    assert state == "unknown"
+    assert "48 needed (worker 48); the quota is not known: " in detail
+    assert reason in detail
+
+
+def test_the_default_does_not_count_where_nobody_answers_in_time() -> None:
+    class Slow:
+        def get_service_quota(self, **_: str) -> Any:
+            raise ReadTimeoutError(endpoint_url="https://servicequotas.us-east-1.amazonaws.com/")
+
+        def get_aws_default_service_quota(self, **_: str) -> Any:
+            return {"Quota": {"Value": 1000.0}}
+
+    patient: Any = SimpleNamespace(session=SimpleNamespace(client=lambda _: Slow()))
+    found = limit(patient, "ec2", "L-DB2E81BA")
+    assert isinstance(found, str)
+    assert "Read timeout" in found
+
+
 def launch(
     person: Person, instance_type: str, count: int = 1, tags: Mapping[str, str] | None = None, **more: Any
 ) -> None:
@@ -779,25 +944,110 @@ def test_a_quota_that_may_not_be_read_is_unknown(person: Person) -> None:
         assert "these credentials may not call GetServiceQuota" in detail
 
 
+def test_spot_is_told_and_is_never_a_problem(person: Person) -> None:
+    """By hand: a g5.xlarge has 4 vCPU, a g4dn.2xlarge 8, and the worker 48."""
+    launch(person, "g5.xlarge", 2, InstanceMarketOptions={"MarketType": "spot"})
+    launch(person, "g4dn.2xlarge", InstanceMarketOptions={"MarketType": "spot"})
+    launch(person, "g6.xlarge")  # not spot
+    launch(person, "m5.large", InstanceMarketOptions={"MarketType": "spot"})  # of another family
+
+    no_room = behind(person, quotas(PLENTY | {"L-3819A6DF": 63.0}))
+    assert finding(no_room, "spot: G and VT") == (
+        "ok",
+        "no stack asks for spot; as spot 48 vCPU would be needed (worker 48), 16 used, quota 63: does not fit",
+        None,
+    )
+    assert no_room.status == 0
+    room = behind(person, quotas(PLENTY))
+    assert finding(room, "spot: G and VT")[1].endswith("16 used, quota 64: fits")
+    assert finding(room, "spot: Standard")[1] == (
+        "no stack asks for spot; as spot 4 vCPU would be needed (jump 2, metrics 2), 2 used, quota 64: fits"
+    )
+
+
+def test_a_spot_request_that_waits_counts(person: Person) -> None:
+    """ec2:DescribeSpotInstanceRequests as the API reference gives it; no request waits in the embedded AWS."""
+    body = (
+        '<DescribeSpotInstanceRequestsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><spotInstanceRequestSet>'
+        "<item><state>open</state><launchSpecification><instanceType>p5.48xlarge</instanceType></launchSpecification>"
+        "</item></spotInstanceRequestSet></DescribeSpotInstanceRequestsResponse>"
+    )
+    seen: list[Mapping[str, list[str]]] = []
+
+    def rule(request: Request) -> Answer:
+        seen.append(request.form)
+        return Answer(200, body.encode(), "text/xml")
+
+    waiting: dict[str, Rule] = {"DescribeSpotInstanceRequests": rule}
+    ended = behind(
+        person,
+        quotas(PLENTY | {"L-417A185B": 192.0, "L-C4BD4855": 192.0}) | waiting,
+        ML_INFRA_TRAIN_MODEL__INSTANCE_TYPE="p5.4xlarge",
+    )
+
+    assert finding(ended, "spot: P5")[1].endswith("(worker 16), 192 used, quota 192: does not fit")
+    assert [(form["Filter.1.Name"], form["Filter.1.Value.1"]) for form in seen] == [(["state"], ["open"])]
+
+
 @pytest.mark.parametrize(
-    ("instance_type", "code"),
+    ("worker", "code", "name"),
     [
-        ("m5.large", "L-1216C47A"),
-        ("im4gn.large", "L-1216C47A"),
-        ("d3en.xlarge", "L-1216C47A"),
-        ("t3.nano", "L-1216C47A"),
-        ("p4d.24xlarge", "L-417A185B"),
-        ("g5g.xlarge", "L-DB2E81BA"),
-        ("vt1.3xlarge", "L-DB2E81BA"),
-        ("dl2q.24xlarge", "L-6E869C2A"),
-        ("trn2.48xlarge", "L-2C3B7624"),
-        ("inf2.xlarge", None),
-        ("mac2.metal", None),
-        ("u-6tb1.metal", None),
+        ("p4d.24xlarge", "L-7212CCBC", "P"),
+        ("p5.48xlarge", "L-C4BD4855", "P5"),
+        ("trn1.32xlarge", "L-6B0D517C", "Trn"),
+        ("dl1.24xlarge", "L-85EED4F7", "DL"),
     ],
 )
-def test_the_quota_of_a_family(instance_type: str, code: str | None) -> None:
-    assert family_quota(instance_type) == code
+def test_the_spot_quota_is_the_right_one(person: Person, worker: str, code: str, name: str) -> None:
+    ended = behind(person, quotas(PLENTY | {code: 191.0}), ML_INFRA_TRAIN_MODEL__INSTANCE_TYPE=worker)
+
+    state, detail, _ = finding(ended, f"spot: {name}")
+    assert state == "ok"
+    assert "quota 191" in detail
+
+
+def test_a_spot_quota_that_is_not_told_is_unknown(person: Person) -> None:
+    def rule(request: Request) -> Answer:
+        if request.json["QuotaCode"] == "L-3819A6DF":
+            return Answer.json_error("AccessDeniedException")
+        return Answer.of({"Quota": {"Value": 64.0}})
+
+    ended = behind(person, {"GetServiceQuota": rule})
+
+    state, detail, _ = finding(ended, "spot: G and VT")
+    assert state == "unknown"
+    assert detail.endswith("the quota is not known: these credentials may not call GetServiceQuota")
+    assert finding(ended, "vCPU: G and VT")[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "on_demand", "spot"),
+    [
+        ("m5.large", "L-1216C47A", "L-34B43A08"),
+        ("im4gn.large", "L-1216C47A", "L-34B43A08"),
+        ("d3en.xlarge", "L-1216C47A", "L-34B43A08"),
+        ("t3.nano", "L-1216C47A", "L-34B43A08"),
+        ("p3.2xlarge", "L-417A185B", "L-7212CCBC"),
+        ("p4d.24xlarge", "L-417A185B", "L-7212CCBC"),
+        ("p5.48xlarge", "L-417A185B", "L-C4BD4855"),
+        ("p5en.48xlarge", "L-417A185B", "L-C4BD4855"),
+        ("p6-b200.48xlarge", "L-417A185B", None),
+        ("g5g.xlarge", "L-DB2E81BA", "L-3819A6DF"),
+        ("vt1.3xlarge", "L-DB2E81BA", "L-3819A6DF"),
+        ("dl2q.24xlarge", "L-6E869C2A", "L-85EED4F7"),
+        ("trn2.48xlarge", "L-2C3B7624", "L-6B0D517C"),
+        ("inf2.xlarge", None, None),
+        ("mac2.metal", None, None),
+        ("u-6tb1.metal", None, None),
+    ],
+)
+def test_the_quotas_of_a_family(instance_type: str, on_demand: str | None, spot: str | None) -> None:
+    assert (on_demand_quota(instance_type), spot_quota(instance_type)) == (on_demand, spot)
+
+
+def test_the_quotas_of_the_types_that_can_be_chosen_are_those_of_their_families() -> None:
+    for name, row in INSTANCE_TYPES.items():
+        assert (on_demand_quota(name), spot_quota(name)) == (row.quota_on_demand, row.quota_spot), name
 
 
 def test_no_elastic_ip_left(person: Person) -> None:
@@ -877,6 +1127,31 @@ def test_a_notebook_quota_that_is_not_listed_is_unknown(person: Person) -> None:
     assert 'no quota is called "ml.t3.medium for notebook instance usage"' in detail
 
 
+def test_the_default_of_a_notebook_quota_does_not_count_where_the_accounts_own_is_not_told(person: Person) -> None:
+    rules = notebook_quota(2)
+    rules["ListAWSDefaultServiceQuotas"] = rules["ListServiceQuotas"]
+    rules["ListServiceQuotas"] = lambda _: Answer.json_error("AccessDeniedException")
+
+    ended = behind(person, quotas(PLENTY) | rules)
+
+    state, detail, _ = finding(ended, "notebook")
+    assert state == "unknown"
+    assert detail.endswith("the quota is not known: these credentials may not call ListServiceQuotas")
+
+
+def test_the_default_of_a_notebook_quota_counts_where_the_account_has_none_of_its_own(person: Person) -> None:
+    rules = notebook_quota(1)
+    rules["ListAWSDefaultServiceQuotas"] = rules["ListServiceQuotas"]
+    rules["ListServiceQuotas"] = lambda _: Answer.of({"Quotas": []})
+
+    ended = behind(person, quotas(PLENTY) | rules)
+
+    assert finding(ended, "notebook")[:2] == (
+        "ok",
+        "1 needed (ml.t3.medium), 0 used by others, quota 1 (AWS default)",
+    )
+
+
 # --- permissions
 
 
@@ -950,6 +1225,53 @@ def test_a_session_is_judged_by_its_role_with_the_roles_path(person: Person) -> 
     assert ["ec2.amazonaws.com"] in passed[0].values()
 
 
+EFS_ROLE = (
+    "arn:aws:iam::123456789012:role/aws-service-role/elasticfilesystem.amazonaws.com/"
+    "AWSServiceRoleForAmazonElasticFileSystem"
+)
+
+
+def test_the_role_that_efs_makes_with_the_first_mount_target(person: Person) -> None:
+    seen: list[Mapping[str, list[str]]] = []
+    denied = {"iam:CreateServiceLinkedRole": "implicitDeny"}
+
+    ended = behind(person, identity(IAM_USER) | simulation(denied, seen=seen), "mlcore")
+
+    is_the_only_problem(
+        ended, "permissions: mlcore", f"allows iam:CreateServiceLinkedRole on {EFS_ROLE}", "have these allowed"
+    )
+    (asked,) = [form for form in seen if form["ActionNames.member.1"] == ["iam:CreateServiceLinkedRole"]]
+    names = {value[0]: key.split(".")[2] for key, value in asked.items() if key.endswith(".ContextKeyName")}
+    of = asked[f"ContextEntries.member.{names['iam:AWSServiceName']}.ContextKeyValues.member.1"]
+    assert of == ["elasticfilesystem.amazonaws.com"]
+
+
+def test_the_role_of_efs_that_is_there_already_is_not_asked_for(person: Person) -> None:
+    person.aws("iam").create_role(
+        RoleName="AWSServiceRoleForAmazonElasticFileSystem",
+        Path="/aws-service-role/elasticfilesystem.amazonaws.com/",
+        AssumeRolePolicyDocument="{}",
+    )
+    denied = {"iam:CreateServiceLinkedRole": "implicitDeny"}
+
+    ended = behind(person, identity(IAM_USER) | simulation(denied), "mlcore")
+
+    assert finding(ended, "permissions: mlcore")[0] == "ok"
+
+
+def test_a_role_of_efs_that_may_not_be_looked_for_is_unknown(person: Person) -> None:
+    rules = identity(IAM_USER) | simulation({"iam:CreateServiceLinkedRole": "implicitDeny"})
+    rules["GetRole"] = lambda _: Answer.xml_error("AccessDenied")
+
+    ended = behind(person, rules, "mlcore")
+
+    state, detail, _ = finding(ended, "permissions: mlcore")
+    assert state == "unknown"
+    assert "iam:CreateServiceLinkedRole" in detail
+    assert "iam:GetRole is denied" in detail
+    assert ended.status == 0
+
+
 def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None:
     """A table by hand: one telling action of each kind of resource, and where its name is known before the deploy."""
     arn = "arn:aws:{}:us-east-1:123456789012:{}"
@@ -957,6 +1279,7 @@ def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None
         "mlcore": {
             ("ec2:CreateNatGateway", "*"),
             ("elasticfilesystem:PutBackupPolicy", "*"),
+            ("iam:CreateServiceLinkedRole", EFS_ROLE),
             ("iam:CreateInstanceProfile", "arn:aws:iam::123456789012:instance-profile/ml-core-jump"),
             ("ssm:PutParameter", arn.format("ssm", "parameter/AmazonCloudWatch-ml-core-cw_agent__config")),
             ("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/ml-core/ml-core/mlcore.tfstate.tflock"),
