@@ -1,11 +1,14 @@
 """Terraform on this machine: is it there, is it new enough, and where does it take the AWS provider from."""
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +65,8 @@ class ProviderSource:
         """Variables for Terraform and the CLI, with a CLI configuration written into build_dir.
 
         From the registry the provider (over 600 MB unpacked) goes through a cache, so that the stacks share one copy.
+        It is put there now, if need be: the CLI runs `terraform init` for several stacks at once, and a cache that they
+        all would write is not made for that (Terraform's documentation, "Provider Plugin Cache"). They may read it.
         """
         build_dir.mkdir(parents=True, exist_ok=True)
         configuration = build_dir / "terraform.rc"
@@ -74,10 +79,54 @@ class ProviderSource:
         else:
             cache = build_dir / "terraform-plugins"
             cache.mkdir(exist_ok=True)
-            text = f'plugin_cache_dir = "{cache.as_posix()}"\nplugin_cache_may_break_dependency_lock_file = true\n'
+            _fill(cache)
+            text = _cached(cache)
             extra = {}
-        configuration.write_text(text, encoding="utf-8")
+        _write(configuration, text)
         return extra | {"TF_CLI_CONFIG_FILE": str(configuration)}
+
+
+def _write(file: Path, text: str) -> None:
+    """Another process that reads the file meanwhile finds the old text or the new one."""
+    if file.is_file() and file.read_text(encoding="utf-8") == text:
+        return
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=file.name, delete=False) as new:
+        new.write(text)
+    Path(new.name).replace(file)
+
+
+def _cached(cache: Path) -> str:
+    return f'plugin_cache_dir = "{cache.as_posix()}"\nplugin_cache_may_break_dependency_lock_file = true\n'
+
+
+def _fill(cache: Path) -> None:
+    """Puts the provider into the cache, once. Where that fails, the deploy's own `terraform init` says why."""
+    with (cache.parent / "terraform-plugins.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (cache / _PROVIDER).is_dir():
+            return
+        print(f"AWS provider {PROVIDER_VERSION} from {_REGISTRY}, once …", file=sys.stderr, flush=True)
+        # Beside the cache and moved when it is whole: an interrupted one leaves nothing that looks like a provider.
+        with tempfile.TemporaryDirectory(prefix="terraform-plugins-", dir=cache.parent) as folder:
+            own = Path(folder, "cache")
+            own.mkdir()
+            Path(folder, "rc").write_text(_cached(own), encoding="utf-8")
+            needed = {
+                "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws", "version": PROVIDER_VERSION}}}
+            }
+            Path(folder, "main.tf.json").write_text(json.dumps(needed), encoding="utf-8")
+            subprocess.run(
+                ["terraform", "init", "-input=false", "-no-color"],
+                cwd=folder,
+                env={**os.environ, "TF_CLI_CONFIG_FILE": str(Path(folder, "rc")), "CHECKPOINT_DISABLE": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
+            if (own / _PROVIDER).is_dir():
+                (cache / _PROVIDER).parent.mkdir(parents=True, exist_ok=True)
+                (own / _PROVIDER).rename(cache / _PROVIDER)
 
 
 def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource:

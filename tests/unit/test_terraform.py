@@ -1,7 +1,9 @@
 """Finding Terraform and its provider: what is used, and what a person is told when there is none."""
 
+import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,7 +94,58 @@ class TestProvider:
         assert 'filesystem_mirror {\n    path = "/somewhere/my mirror"' in written
         assert variables["CDKTF_SKIP_PROVIDER_LOCK"] == "true"
 
-    def test_from_the_registry_the_stacks_share_one_copy(self, tmp_path: Path) -> None:
+    def test_the_configuration_is_replaced_whole_and_only_when_it_changes(self, tmp_path: Path) -> None:
+        file = Path(ProviderSource(Path("/one")).environment(tmp_path)["TF_CLI_CONFIG_FILE"])
+        first = file.stat().st_ino
+        with file.open(encoding="utf-8") as reader:  # a Terraform that is just reading it
+            ProviderSource(Path("/one")).environment(tmp_path)
+            assert file.stat().st_ino == first
+
+            ProviderSource(Path("/two")).environment(tmp_path)
+            assert '"/one"' in reader.read()
+        assert '"/two"' in file.read_text(encoding="utf-8")
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_the_cache_is_filled_once_however_many_ask_at_once(
+        self, tmp_path: Path, fake_terraform: FakeTerraform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`terraform init` with a cache, for as long as that takes: it must not run twice into the same folder."""
+        variables = fake_terraform(
+            f"""echo "$@" >>"{tmp_path}/calls"
+            cache=$(sed -n 's/^plugin_cache_dir = "\\(.*\\)"/\\1/p' "$TF_CLI_CONFIG_FILE")
+            mkdir -p "$cache/registry.terraform.io/hashicorp/aws/5.100.0/linux_amd64"
+            cp main.tf.json "{tmp_path}/asked" """
+        )
+        monkeypatch.setenv("PATH", variables["PATH"])
+        build = tmp_path / "build"
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: ProviderSource(None).environment(build), range(8)))
+
+        assert (tmp_path / "calls").read_text().splitlines() == ["init -input=false -no-color"]
+        assert json.loads((tmp_path / "asked").read_text())["terraform"]["required_providers"]["aws"] == {
+            "source": "hashicorp/aws",
+            "version": "5.100.0",
+        }
+        cached = build / "terraform-plugins" / "registry.terraform.io" / "hashicorp" / "aws" / "5.100.0"
+        assert (cached / "linux_amd64").is_dir()
+        left = {"terraform.rc", "terraform-plugins", "terraform-plugins.lock"}
+        assert {each.name for each in build.iterdir()} == left
+
+    def test_a_cache_that_cannot_be_filled_is_left_to_the_deploy(
+        self, tmp_path: Path, fake_terraform: FakeTerraform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", fake_terraform("echo no network >&2; exit 1")["PATH"])
+
+        variables = ProviderSource(None).environment(tmp_path / "build")
+
+        assert Path(variables["TF_CLI_CONFIG_FILE"]).is_file()
+        assert list((tmp_path / "build" / "terraform-plugins").iterdir()) == []
+
+    def test_from_the_registry_the_stacks_share_one_copy(
+        self, tmp_path: Path, fake_terraform: FakeTerraform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", fake_terraform("exit 1")["PATH"])
         variables = ProviderSource(None).environment(tmp_path / "build")
 
         written = Path(variables["TF_CLI_CONFIG_FILE"]).read_text(encoding="utf-8")
