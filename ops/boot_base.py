@@ -114,8 +114,9 @@ def build(environment: Mapping[str, str] = os.environ) -> Path:
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=finished.parent))
     try:
         root = unfinished / "root"
-        _run(f"Debian {SUITE} into {root}", ["debootstrap", "--variant=minbase", SUITE, root, MIRROR])
-        install = "apt-get -q update && apt-get -q install -y --no-install-recommends " + " ".join(PACKAGES)
+        _debootstrap(root)
+        apt_get = " ".join(["apt-get", *system_packages.APT_OPTIONS])
+        install = f"{apt_get} update && {apt_get} install -y --no-install-recommends {' '.join(PACKAGES)}"
         _run(f"{len(PACKAGES)} packages", ["chroot", root, "sh", "-ec", install])
         _run("its configuration", ["chroot", root, "sh", "-c", CUSTOMIZE])
         root.rename(finished)
@@ -123,6 +124,18 @@ def build(environment: Mapping[str, str] = os.environ) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return finished
+
+
+def _debootstrap(root: Path) -> None:
+    """Once more when it fails: it gives up on the first package that a mirror does not deliver, and cannot resume."""
+    what = f"Debian {SUITE} into {root}"
+    command: list[str | Path] = ["debootstrap", "--variant=minbase", SUITE, root, MIRROR]
+    try:
+        _run(what, command)
+    except BootBaseError as error:
+        print(f"boot base: {error}\nboot base: once more", file=sys.stderr, flush=True)
+        shutil.rmtree(root, ignore_errors=True)
+        _run(what, command)
 
 
 def _forget_old(newest: Path) -> None:

@@ -3,10 +3,13 @@
 Only the standard library: it runs before anything else is there.
 """
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -32,6 +35,12 @@ OPS_TESTS: Final[Mapping[str, str]] = {
 # sshd and ip are not on every PATH.
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# A mirror that stumbles, and another apt-get that is at work (unattended-upgrades, or a second run of ours).
+APT_OPTIONS: Final = ("-q", "-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=600")
+# Seconds; some minutes on a slow line. Then something hangs, and nobody would know for want of an end.
+_LONGEST: Final = 3600
+_SECONDS_TO_END: Final = 30
+
 
 class SystemPackagesError(Exception):
     """A program is missing and cannot be installed; the message says what to do."""
@@ -52,8 +61,8 @@ def install(packages: Sequence[str]) -> None:
         )
     if os.geteuid() != 0:
         raise SystemPackagesError(f"only root can install packages: sudo apt-get install {names}")
-    run("apt-get update", ["apt-get", "-q", "update"])
-    run(f"installing {names}", ["apt-get", "-q", "install", "-y", "--no-install-recommends", *packages])
+    run("apt-get update", ["apt-get", *APT_OPTIONS, "update"])
+    run(f"installing {names}", ["apt-get", *APT_OPTIONS, "install", "-y", "--no-install-recommends", *packages])
 
 
 def require(tools: Mapping[str, str]) -> None:
@@ -65,24 +74,44 @@ def require(tools: Mapping[str, str]) -> None:
 
 
 def run(what: str, command: Sequence[str | Path]) -> None:
-    """Runs a command quietly. Raises SystemPackagesError with the end of what it said."""
+    """Runs a command quietly, an hour at most. Raises SystemPackagesError with the end of what it said."""
     print(f"{what} …", file=sys.stderr, flush=True)
     environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
     environment.update({name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")})
-    ran = subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
+    # In a session of its own: when it takes too long, whatever it has started ends with it.
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as said,
+        subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            process.wait(_LONGEST)
+            trouble = f"exit status {process.returncode}"
+        except subprocess.TimeoutExpired:
+            trouble = f"not over after {_LONGEST / 60:.0f} minutes"
+        finally:
+            _end(process)
+        if process.wait() == 0:
+            return
+        said.seek(0)
+        end = said.read()[-2000:]
+    raise SystemPackagesError(
+        f"{what} failed ({trouble}):\n{end}\nIs the package mirror reachable from here? Then run it again"
     )
-    if ran.returncode:
-        raise SystemPackagesError(
-            f"{what} failed (exit status {ran.returncode}):\n{ran.stdout[-2000:]}\n"
-            "Is the package mirror reachable from here? Then run it again"
-        )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_SECONDS_TO_END)
 
 
 def main() -> int:

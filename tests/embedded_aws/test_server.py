@@ -149,7 +149,7 @@ def test_an_answer_comes_in_one_piece(endpoint: Endpoint) -> None:
 
 def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(endpoint: Endpoint) -> None:
     with socket.create_connection((HOST, endpoint.port), timeout=120) as connection:
-        head = b"POST /moto-api/nothing HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        head = b"POST /_embedded/nothing HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
         connection.sendall(head)
         assert connection.recv(1000).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
         connection.sendall(b"x")

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ops import system_packages
@@ -47,8 +48,8 @@ def test_what_is_missing_is_installed_after_one_update(system: Path) -> None:
     require(TOOL)
 
     assert (system / "calls").read_text().splitlines() == [
-        "-q update",
-        "-q install -y --no-install-recommends no-such-package",
+        "-q -o Acquire::Retries=5 -o DPkg::Lock::Timeout=600 update",
+        "-q -o Acquire::Retries=5 -o DPkg::Lock::Timeout=600 install -y --no-install-recommends no-such-package",
     ]
 
 
@@ -78,3 +79,22 @@ def test_an_installation_that_fails_says_what_apt_said(system: Path) -> None:
 def test_a_package_without_the_program_is_told(system: Path) -> None:
     with pytest.raises(SystemPackagesError, match="still not here after the installation: another"):
         require({**TOOL, "another": "no-such-package"})
+
+
+def test_an_installation_that_hangs_is_ended_with_all_that_it_started(
+    system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (system / "apt-get").write_text(f"""#!/bin/sh
+echo "waiting for the mirror"
+sleep 600 &
+echo $! >"{system}/child"
+wait
+""")
+    monkeypatch.setattr(system_packages, "_LONGEST", 3)
+
+    with pytest.raises(SystemPackagesError, match=r"(?s)apt-get update failed \(not over.*waiting for the mirror"):
+        require(TOOL)
+
+    child = int((system / "child").read_text())
+    psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=60)
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
