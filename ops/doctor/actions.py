@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from constructs_lib.instance_types import find
+from constructs_lib.notebook_types import has_nvidia_gpus
 from modules_equiv.settings import Settings
 from ops.commands.base import state_key
 
@@ -136,6 +137,15 @@ def _looked_up_image(settings: Settings, stack: str) -> str | None:
     return find(instance_type).image_parameter if ami is None else None
 
 
+def _gpu_parameter(settings: Settings, stack: str) -> tuple[str, ...]:
+    """The agent's configuration for GPUs, where the stack has one."""
+    if stack == "train-model" and settings.train_model.worker.family == "nvidia":
+        return ("AmazonCloudWatch-{name}-cw_agent__gpu",)
+    if stack == "train-model-dev" and has_nvidia_gpus(settings.train_model_dev.instance_type):
+        return ("AmazonCloudWatch-{name}-cw_agent__notebook_gpu",)
+    return ()
+
+
 def groups(settings: Settings, stack: str, account: str) -> Iterator[Group]:
     """Everything that a stack's deploy and destroy call. account: 12 digits, for the names of resources."""
     name, region = settings.deployment.name, settings.deployment.region
@@ -145,19 +155,21 @@ def groups(settings: Settings, stack: str, account: str) -> Iterator[Group]:
     yield Group("s3", ("GetObject", "PutObject"), key)
     yield Group("s3", ("GetObject", "PutObject", "DeleteObject"), f"{key}.tflock")
     yield Group("ec2", tuple(dict.fromkeys(part.ec2)))
-    for parameter in part.parameters:
+    for parameter in (*part.parameters, *_gpu_parameter(settings, stack)):
         resource = f"arn:aws:ssm:{region}:{account}:parameter/{parameter.format(name=name)}"
         yield Group("ssm", _PARAMETER, resource)
     yield Group("ssm", ("DescribeParameters",))
     if image := _looked_up_image(settings, stack):
         yield Group("ssm", ("GetParameter",), f"arn:aws:ssm:{region}::parameter{image}")
-    role = f"arn:aws:iam::{account}:role/{name}-{part.role}"
+    deployment = settings.stack_deployment()
+    named, policy = deployment.prefixed_globally(part.role), deployment.prefixed_globally(part.policy)
+    role = f"arn:aws:iam::{account}:role/{named}"
     yield Group("iam", _ROLE, role)
-    yield Group("iam", _POLICY, f"arn:aws:iam::{account}:policy/{name}-{part.policy}")
+    yield Group("iam", _POLICY, f"arn:aws:iam::{account}:policy/{policy}")
     notebook = stack == "train-model-dev"
     yield Group("iam", ("PassRole",), role, "sagemaker.amazonaws.com" if notebook else "ec2.amazonaws.com")
     if not notebook:
-        yield Group("iam", _PROFILE, f"arn:aws:iam::{account}:instance-profile/{name}-{part.role}")
+        yield Group("iam", _PROFILE, f"arn:aws:iam::{account}:instance-profile/{named}")
     if stack == "mlcore":
         yield Group("elasticfilesystem", _FILE_SYSTEM)
         service_role = f"arn:aws:iam::{account}:role/{_EFS_ROLE}"

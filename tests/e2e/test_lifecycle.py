@@ -88,7 +88,7 @@ def reason(shell: Shell, stack: str, *options: str) -> str:
 
 
 @contextmanager
-def at_the_question(shell: Shell, stack: str, **settings: str) -> Iterator[pexpect.spawn]:
+def at_the_question(shell: Shell, stack: str, **settings: str) -> Iterator["pexpect.spawn[str]"]:
     """A deploy without any flag that has come to its question, as a person has it in a terminal."""
     variables = {key: value for key, value in shell.variables.items() if key != "CI"}
     with (ROOT / "build" / "approve.log").open("a", encoding="utf-8") as log:
@@ -108,7 +108,7 @@ def at_the_question(shell: Shell, stack: str, **settings: str) -> Iterator[pexpe
             child.close(force=True)
 
 
-def approve(child: pexpect.spawn) -> None:
+def approve(child: "pexpect.spawn[str]") -> None:
     """Agrees, and waits for the end of the deploy."""
     child.send("\r")
     child.expect(pexpect.EOF)

@@ -503,7 +503,7 @@ def test_a_state_bucket_whose_setup_may_not_be_read_is_unknown(person: Person) -
 
 def test_a_lock_that_is_held(person: Person) -> None:
     lock = {"ID": "1", "Operation": "OperationTypeApply", "Who": "a@laptop", "Created": "2026-11-25T20:00:00Z"}
-    key = "ml-core/ml-core/train-model.tfstate.tflock"
+    key = "ml-core/ml-core/us-east-1/train-model.tfstate.tflock"
     person.aws("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps(lock).encode())
 
     ended = person.ops("doctor", "--json")
@@ -523,7 +523,9 @@ def test_the_other_stacks_need_mlcore(person: Person) -> None:
 
     machine = {"mode": "managed", "type": "aws_vpc", "name": "core", "instances": [{"attributes": {}}]}
     state = {"version": 4, "serial": 1, "outputs": {}, "resources": [machine]}
-    person.aws("s3").put_object(Bucket=BUCKET, Key="ml-core/ml-core/mlcore.tfstate", Body=json.dumps(state).encode())
+    person.aws("s3").put_object(
+        Bucket=BUCKET, Key="ml-core/ml-core/us-east-1/mlcore.tfstate", Body=json.dumps(state).encode()
+    )
     assert finding(person.ops("doctor", "train-model", "--json"), "mlcore")[0] == "ok"
 
 
@@ -543,7 +545,9 @@ def deployed_volume(person: Person, stack: str, name: str, final_snapshot: bool)
         "instances": [{"attributes": {"final_snapshot": final_snapshot}}],
     }
     state = {"version": 4, "serial": 1, "outputs": {}, "resources": [volume]}
-    person.aws("s3").put_object(Bucket=BUCKET, Key=f"ml-core/ml-core/{stack}.tfstate", Body=json.dumps(state).encode())
+    person.aws("s3").put_object(
+        Bucket=BUCKET, Key=f"ml-core/ml-core/us-east-1/{stack}.tfstate", Body=json.dumps(state).encode()
+    )
 
 
 @pytest.mark.parametrize(("stack", "name", "variable", "what"), KEPT)
@@ -1161,7 +1165,10 @@ def test_actions_that_no_policy_allows(person: Person) -> None:
     ended = behind(person, identity(IAM_USER) | simulation(denied), "mlcore")
 
     is_the_only_problem(ended, "permissions: mlcore", f"no policy of {IAM_USER} allows ec2:RunInstances", "allowed")
-    assert "iam:PassRole on arn:aws:iam::123456789012:role/ml-core-jump" in finding(ended, "permissions: mlcore")[1]
+    assert (
+        "iam:PassRole on arn:aws:iam::123456789012:role/ml-core-us-east-1-jump"
+        in finding(ended, "permissions: mlcore")[1]
+    )
 
 
 def test_actions_that_the_organization_denies(person: Person) -> None:
@@ -1221,7 +1228,9 @@ def test_a_session_is_judged_by_its_role_with_the_roles_path(person: Person) -> 
     role = "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Deploy_1"
     assert {form["PolicySourceArn"][0] for form in seen} == {role}
     passed = [form for form in seen if form["ActionNames.member.1"] == ["iam:PassRole"]]
-    assert [form["ResourceArns.member.1"] for form in passed] == [["arn:aws:iam::123456789012:role/ml-core-ml_worker"]]
+    assert [form["ResourceArns.member.1"] for form in passed] == [
+        ["arn:aws:iam::123456789012:role/ml-core-us-east-1-ml_worker"]
+    ]
     assert ["ec2.amazonaws.com"] in passed[0].values()
 
 
@@ -1280,9 +1289,9 @@ def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None
             ("ec2:CreateNatGateway", "*"),
             ("elasticfilesystem:PutBackupPolicy", "*"),
             ("iam:CreateServiceLinkedRole", EFS_ROLE),
-            ("iam:CreateInstanceProfile", "arn:aws:iam::123456789012:instance-profile/ml-core-jump"),
+            ("iam:CreateInstanceProfile", "arn:aws:iam::123456789012:instance-profile/ml-core-us-east-1-jump"),
             ("ssm:PutParameter", arn.format("ssm", "parameter/AmazonCloudWatch-ml-core-cw_agent__config")),
-            ("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/ml-core/ml-core/mlcore.tfstate.tflock"),
+            ("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/ml-core/ml-core/us-east-1/mlcore.tfstate.tflock"),
         },
         "stats-monitor": {
             ("ec2:AttachVolume", "*"),
@@ -1292,11 +1301,12 @@ def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None
         "train-model": {
             ("ec2:CreateSnapshot", "*"),
             ("logs:PutRetentionPolicy", arn.format("logs", "log-group:/ml-infra/ml-core/train-model/training")),
-            ("iam:AttachRolePolicy", "arn:aws:iam::123456789012:role/ml-core-ml_worker"),
+            ("iam:AttachRolePolicy", "arn:aws:iam::123456789012:role/ml-core-us-east-1-ml_worker"),
+            ("ssm:PutParameter", arn.format("ssm", "parameter/AmazonCloudWatch-ml-core-cw_agent__gpu")),
         },
         "train-model-dev": {
             ("sagemaker:CreateNotebookInstance", "*"),
-            ("iam:PassRole", "arn:aws:iam::123456789012:role/ml-core-sagemaker_nb_role"),
+            ("iam:PassRole", "arn:aws:iam::123456789012:role/ml-core-us-east-1-sagemaker_nb_role"),
         },
     }
     for stack, expected in telling.items():
