@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import PurePosixPath
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -11,7 +12,7 @@ from rich.text import Text
 from constructs_lib import prices
 from ops import boot_report, machines, when
 from ops.boot_report import Report, Stage
-from ops.commands.base import Session
+from ops.commands.base import STACKS, Session, state_key
 from ops.locks import YOUNG, Lock
 from ops.machines import Machine
 from ops.status import NOT_SPENT, Overview
@@ -23,7 +24,7 @@ _IDLE = ("stopped", "Stopped")
 def status_view(session: Session, seen: Overview) -> RenderableType:
     """Stacks, locks, machines, boots."""
     settings = session.settings
-    place = f"s3://{settings.state.bucket}/{settings.state.prefix}/{session.name}/"
+    place = f"s3://{settings.state.bucket}/{PurePosixPath(state_key(settings, STACKS[0])).parent}/"
     parts: list[RenderableType] = [
         Text.assemble("deployment ", (session.name, "bold"), f" in {settings.deployment.region}; state in {place}"),
         "",

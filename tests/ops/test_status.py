@@ -68,6 +68,12 @@ class TestNothingDeployed:
         }
         assert found["machines"] == []
 
+    def test_it_says_where_the_states_are(self, empty: Place) -> None:
+        said = "".join(empty.ops("status").out.split())
+
+        assert empty.key("mlcore").endswith("/us-east-1/mlcore.tfstate")
+        assert f"stateins3://ml-core-local-state/{empty.key('mlcore').removesuffix('mlcore.tfstate')}" in said
+
     @pytest.mark.parametrize("machine", ["jump", "metrics", "worker", "notebook"])
     def test_wait_says_which_stack_to_deploy(self, empty: Place, machine: str) -> None:
         stack = {"jump": "mlcore", "metrics": "stats-monitor", "worker": "train-model", "notebook": "train-model-dev"}
