@@ -1,4 +1,4 @@
-"""User data: a small program that puts shipped files on the machine, byte for byte, and starts the main one."""
+"""User data: a small program that puts shipped files on the machine and starts the main one."""
 
 import base64
 import bz2
@@ -22,6 +22,7 @@ FOLDER = "/usr/local/lib/ml-infra"
 
 _END_OF_FILES = "END_OF_FILES"
 _COLUMNS = 120
+_HERE_DOCUMENT = re.compile(r"(?<!<)<<(?!<)-?\s*(['\"]?)(\w+)\1")
 # Base 85 takes 6 % less than base 64. Of its characters, $ and % begin markers of Terraform: others stand for them.
 _STAND_INS = ("$%", ",.")
 # Python is on every image (cloud-init is written in it), bzip2 not.
@@ -41,7 +42,8 @@ def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit
 
     values: shell variable -> value, written to /etc/ml-infra/boot.env. No white space, quotes, `$`, backquotes or
     backslashes.
-    files: written to /usr/local/lib/ml-infra under their own names; `main` is the one that is run, as root.
+    files: written to /usr/local/lib/ml-infra under their own names, as `shipped` has them; `main` is the one that is
+    run, as root.
     limit: bytes, without encoding.
     Raises UserDataError.
     """
@@ -62,7 +64,7 @@ def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit
             f"cat > {_ENV_FILE} <<'END_OF_VALUES'",
             *(f"{key}={value}" for key, value in values.items()),
             "END_OF_VALUES",
-            f"# {', '.join(file.name for file in files)}",
+            f"# {', '.join(file.name for file in files)} (without their comments)",
             f"python3 -c '{_UNPACK}' {FOLDER} <<'{_END_OF_FILES}'",
             *(packed[start : start + _COLUMNS] for start in range(0, len(packed), _COLUMNS)),
             _END_OF_FILES,
@@ -82,20 +84,43 @@ def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit
     return "".join(literal(piece) + token for piece, token in zip(pieces, tokens, strict=True))
 
 
+def shipped(file: Path) -> str:
+    """What the machine gets of a file: all of it, but where a script has a line of comment, an empty one.
+
+    So what a machine says of a line is about that line of the file. Raises UserDataError for a file that is not text
+    with a last line that ends.
+    """
+    # A checkout may have turned the line ends into others.
+    content = file.read_bytes().replace(b"\r\n", b"\n")
+    if not content.endswith(b"\n") or b"\0" in content:
+        raise UserDataError(f"{file}: must be text and end with a newline")
+    text = content.decode()
+    return _without_comments(text) if file.suffix == ".sh" else text
+
+
+def _without_comments(script: str) -> str:
+    lines, end = [], ""
+    for line in script.split("\n"):
+        if end:
+            end = "" if line == end else end
+        elif line.lstrip().startswith("#") and not line.startswith("#!"):
+            line = ""
+        elif found := _HERE_DOCUMENT.search(line):
+            end = found[2]
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def archive(files: Sequence[Path]) -> str:
     """The files as a tar archive, compressed by bzip2, in base 85: the same text wherever and whenever it is made.
 
     That matters, since other user data replaces the machine. bzip2 has written the same bytes since 2000, whereas
-    deflate's depend on which zlib Python was built with. Raises UserDataError for a file that is not text with a last
-    line that ends.
+    deflate's depend on which zlib Python was built with. Raises UserDataError where `shipped` does.
     """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for file in files:
-            # A checkout may have turned the line ends into others.
-            content = file.read_bytes().replace(b"\r\n", b"\n")
-            if not content.endswith(b"\n") or b"\0" in content:
-                raise UserDataError(f"{file}: must be text and end with a newline")
+            content = shipped(file).encode()
             member = tarfile.TarInfo(file.name)
             member.size = len(content)
             member.mode = 0o755 if file.suffix == ".sh" else 0o644

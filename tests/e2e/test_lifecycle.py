@@ -17,7 +17,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from constructs_lib.user_data import unpacked
+from constructs_lib.user_data import shipped, unpacked
 from ops.environment import LOCAL_BUCKET, ROOT
 from tests.e2e.conftest import Shell
 
@@ -298,13 +298,13 @@ class TestWhatAwsShows:
             ),
         ],
     )
-    def test_user_data_carries_the_shipped_files_byte_for_byte(self, shell: Shell, name: str, files: list[str]) -> None:
+    def test_user_data_carries_the_shipped_files(self, shell: Shell, name: str, files: list[str]) -> None:
         id = machine(shell, name)["InstanceId"]
         answer = shell.aws("ec2").describe_instance_attribute(InstanceId=id, Attribute="userData")
         user_data = base64.b64decode(answer["UserData"]["Value"]).decode()
 
         assert len(user_data.encode()) <= 16384
-        assert unpacked(user_data) == {Path(file).name: (ROOT / file).read_text(encoding="utf-8") for file in files}
+        assert unpacked(user_data) == {Path(file).name: shipped(ROOT / file) for file in files}
         file_system = outputs(shell, "mlcore")["efs_file_system"]
         if name != "ml-core ML Core - Jump Instance":
             assert f"\nEFS_FILE_SYSTEM_ID={file_system['id']}\n" in user_data
@@ -372,8 +372,8 @@ class TestWhatAwsShows:
         content = on_start["OnStart"][0]["Content"]
         assert len(content) <= 16384
         script = base64.b64decode(content).decode()
-        shipped = ["constructs_lib/boot/lib.sh", "modules_equiv/train_model_dev/boot/notebook.sh"]
-        assert unpacked(script) == {Path(file).name: (ROOT / file).read_text(encoding="utf-8") for file in shipped}
+        files = ["constructs_lib/boot/lib.sh", "modules_equiv/train_model_dev/boot/notebook.sh"]
+        assert unpacked(script) == {Path(file).name: shipped(ROOT / file) for file in files}
         assert f"\nEFS_FILE_SYSTEM_ID={outputs(shell, 'mlcore')['efs_file_system']['id']}\n" in script
         subprocess.run(["bash", "-n", "-c", script], check=True)
 

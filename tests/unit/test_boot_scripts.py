@@ -5,13 +5,18 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import psutil
 import pytest
+
+from constructs_lib.user_data import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 LIB = ROOT / "constructs_lib" / "boot" / "lib.sh"
@@ -180,6 +185,21 @@ def test_a_shipped_file_is_plain_text(file: Path) -> None:
     assert text.endswith("\n")
     assert "\r" not in text
     assert "\t" not in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=relative)
+def test_without_its_comments_a_script_is_the_same_to_bash(script: Path) -> None:
+    def read(text: str) -> list[str]:
+        shown = subprocess.run(
+            ["bash", "--pretty-print", "/dev/stdin"], input=text, capture_output=True, text=True, check=True
+        )
+        return [line for line in shown.stdout.splitlines() if line]
+
+    written, sent = script.read_text(encoding="utf-8"), shipped(script)
+    assert read(sent) == read(written)
+    # What a machine says of a line is about that line of the file.
+    kept = [(there, here) for there, here in zip(sent.split("\n"), written.split("\n"), strict=True) if there]
+    assert all(there == here for there, here in kept)
 
 
 def test_shipped_names_do_not_collide() -> None:

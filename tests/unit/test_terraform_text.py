@@ -94,7 +94,7 @@ class TestUserData:
     def test_too_large_names_the_limit_and_the_files(self, script: Path) -> None:
         # What cannot be compressed much.
         noise = random.Random(1)
-        script.write_text("#!/bin/bash\n" + f"# {noise.randbytes(15000).hex()}\n", encoding="utf-8")
+        script.write_text("#!/bin/bash\n" + f": {noise.randbytes(15000).hex()}\n", encoding="utf-8")
 
         with pytest.raises(UserDataError, match=rf"{USER_DATA_LIMIT}.*main\.sh \(30015\)"):
             render(values={}, files=[script], main="main.sh")
@@ -110,6 +110,23 @@ class TestUserData:
         with tarfile.open(fileobj=io.BytesIO(base64.b85decode(made.replace(",", "$").replace(".", "%")))) as tar:
             (member,) = tar.getmembers()
         assert (member.mtime, member.mode, member.uid, member.gid, member.uname) == (0, 0o755, 0, 0, "")
+
+    def test_comments_stay_behind_where_they_are_comments(self, script: Path) -> None:
+        script.write_text(
+            "#!/bin/bash\n# comment\n  # comment\ncat <<'END' # of the line\n# text\nEND\n# comment\ncat <<<one\n"
+            "# comment\ncat <<END\n# text\n  END\nEND\necho '#' ${#x}\n",
+            encoding="utf-8",
+        )
+        assert unpacked(render(values={}, files=[script], main="main.sh")) == {
+            "main.sh": "#!/bin/bash\n\n\ncat <<'END' # of the line\n# text\nEND\n\ncat <<<one\n"
+            "\ncat <<END\n# text\n  END\nEND\necho '#' ${#x}\n"
+        }
+
+    def test_what_is_no_script_keeps_its_comments(self, script: Path, tmp_path: Path) -> None:
+        unit = tmp_path / "x.service"
+        unit.write_text("# Started by hand.\n[Unit]\n", encoding="utf-8")
+        found = unpacked(render(values={}, files=[script, unit], main="main.sh"))
+        assert found["x.service"] == "# Started by hand.\n[Unit]\n"
 
     def test_what_carries_nothing_is_said_so(self) -> None:
         with pytest.raises(UserDataError, match="no files"):
