@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,20 +30,27 @@ def short_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="boot-"))
 
 
+@contextmanager
+def cleaned(made: Workshop) -> Iterator[Workshop]:
+    """Takes away what it made, when setting up fails too."""
+    try:
+        yield made
+    finally:
+        made.clean()
+
+
 @pytest.fixture(scope="session")
 def settled_worker(ground: Ground) -> Iterator[Machine]:
-    made = Workshop(short_folder(), ground)
-    machine = made.machine()
-    machine.insert(made.disk(), "nvme1n1", machines.VOLUME_ID)
-    status = machine.first_boot(made.worker())
-    assert (status.state, status.failed) == ("ready", {})
-    machine.stop()
-    yield machine
-    made.clean()
+    with cleaned(Workshop(short_folder(), ground)) as made:
+        machine = made.machine()
+        machine.insert(made.disk(), "nvme1n1", machines.VOLUME_ID)
+        status = machine.first_boot(made.worker())
+        assert (status.state, status.failed) == ("ready", {})
+        machine.stop()
+        yield machine
 
 
 @pytest.fixture
 def workshop(ground: Ground, settled_worker: Machine) -> Iterator[Workshop]:
-    made = Workshop(short_folder(), ground, settled_worker)
-    yield made
-    made.clean()
+    with cleaned(Workshop(short_folder(), ground, settled_worker)) as made:
+        yield made

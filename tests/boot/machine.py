@@ -52,6 +52,9 @@ After=network-online.target
 ConditionPathExists=!/var/lib/boot-test-done
 [Service]
 Type=oneshot
+# As cloud-final.service has them.
+RemainAfterExit=yes
+KillMode=process
 ExecStartPre=/usr/bin/touch /var/lib/boot-test-done
 ExecStart=/var/lib/boot-test-user-data
 [Install]
@@ -61,6 +64,10 @@ WantedBy=multi-user.target
 
 class MachineError(Exception):
     """A machine does not do what every machine does; the message has what it said last."""
+
+
+# Before a command: nothing of a machine outlives tests that are killed.
+DIE_WITH_TESTS = ("setpriv", "--pdeathsig", "KILL")
 
 
 def host(*command: str | Path, timeout: float = 60) -> str:
@@ -88,6 +95,7 @@ class Disk:
     def __init__(self, file: Path, *, mib: int = 400) -> None:
         self.file = file
         self.loop: Path | None = None
+        self._open = -1
         with file.open("ab") as image:
             image.truncate(mib * MIB)
 
@@ -96,6 +104,9 @@ class Disk:
         if self.loop is None:
             options = ["--read-only"] if read_only else []
             self.loop = Path(host("losetup", "--find", "--show", *options, self.file).strip())
+            # In use, so that this takes effect when nobody uses it any more: after tests that were killed, too.
+            self._open = os.open(self.loop, os.O_RDONLY)
+            host("losetup", "--detach", self.loop)
         return self.loop
 
     def detach(self) -> None:
@@ -104,7 +115,9 @@ class Disk:
             return
         loop = self.loop
         wait_for(f"{loop} unused", lambda: _unused(loop), 60)
-        host("losetup", "--detach", loop)
+        os.close(self._open)
+        backing = Path(f"/sys/block/{loop.name}/loop/backing_file")
+        wait_for(f"{loop} gone", lambda: not backing.exists() or backing.read_text().strip() != str(self.file), 60)
         self.loop = None
 
     def make(self, *command: str) -> Self:
@@ -407,6 +420,7 @@ class Machine:
             command.append("--net")
         else:
             command = ["nsenter", f"--net=/proc/{self.network}/ns/net", *command]
+        command = [*DIE_WITH_TESTS, *command]
         with self._console.open("ab") as console:
             self._process = subprocess.Popen(
                 [*command, "bash", "-euc", script],

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from constructs_lib.user_data import FOLDER, unpacked
-from tests.boot.conftest import short_folder
+from tests.boot.conftest import cleaned, short_folder
 from tests.boot.machine import Disk, Machine
 from tests.boot.machines import VOLUME_ID
 from tests.boot.workshop import FSTAB, Ground, Workshop
@@ -73,26 +73,27 @@ layouts = st.lists(st.builds(Layout, st.sampled_from(CONTENTS), st.sampled_from(
 
 @pytest.fixture(scope="module")
 def worker(ground: Ground) -> Iterator[tuple[Workshop, Machine]]:
-    made = Workshop(short_folder(), ground)
-    machine = made.machine()
-    machine.remove()
-    files = unpacked(made.worker())
-    for name, text in files.items():
-        machine.prepare(f"{FOLDER}/{name}", text, 0o755)
-    stages = re.findall(r"^(?:after .*)?stage (\w+)", files["worker.sh"], re.MULTILINE)
-    assert set(OF_DISKS) < set(stages)
-    others = "|".join(sorted(set(stages) - set(OF_DISKS)))
-    only_disks = re.sub(rf"^(?:after .*)?stage (?:{others}) .*\n", "", files["worker.sh"], flags=re.MULTILINE)
-    machine.prepare("/root/worker.sh", only_disks)
-    machine.prepare("/etc/ml-infra/boot.env", f"BOOT_PROFILE=none\nDATA_VOLUME_ID={VOLUME_ID}\nAWS_REGION=us-east-1\n")
-    machine.stand_in("systemctl")
-    machine.stand_in("sleep", "exec /usr/bin/sleep 0.01")
-    for name in MKFS:
-        # On the disk, since the power may go.
-        record = 'printf "%s\\n" "$*" >>/root/formatted; sync /root/formatted'
-        machine.stand_in(name, f'{record}\nreal "$@"')
-    yield made, machine
-    made.clean()
+    with cleaned(Workshop(short_folder(), ground)) as made:
+        machine = made.machine()
+        machine.remove()
+        files = unpacked(made.worker())
+        for name, text in files.items():
+            machine.prepare(f"{FOLDER}/{name}", text, 0o755)
+        stages = re.findall(r"^(?:after .*)?stage (\w+)", files["worker.sh"], re.MULTILINE)
+        assert set(OF_DISKS) < set(stages)
+        others = "|".join(sorted(set(stages) - set(OF_DISKS)))
+        only_disks = re.sub(rf"^(?:after .*)?stage (?:{others}) .*\n", "", files["worker.sh"], flags=re.MULTILINE)
+        machine.prepare("/root/worker.sh", only_disks)
+        machine.prepare(
+            "/etc/ml-infra/boot.env", f"BOOT_PROFILE=none\nDATA_VOLUME_ID={VOLUME_ID}\nAWS_REGION=us-east-1\n"
+        )
+        machine.stand_in("systemctl")
+        machine.stand_in("sleep", "exec /usr/bin/sleep 0.01")
+        for name in MKFS:
+            # On the disk, since the power may go.
+            record = 'printf "%s\\n" "$*" >>/root/formatted; sync /root/formatted'
+            machine.stand_in(name, f'{record}\nreal "$@"')
+        yield made, machine
 
 
 def fill(disk: Disk, content: str) -> None:

@@ -1,5 +1,6 @@
 """Where machines are made: the base, an AWS for them, and the disks and machines themselves, gone at the end."""
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 from ops import boot_base
 from ops.environment import ROOT
 from tests.boot import machines, training
-from tests.boot.machine import PATH, Disk, Machine, MachineError, host, wait_for
+from tests.boot.machine import DIE_WITH_TESTS, PATH, Disk, Machine, MachineError, host, wait_for
 
 # As the base has it.
 FSTAB = "# static information\n"
@@ -46,6 +47,7 @@ class Ground:
 def prepared(folder: Path) -> Iterator[Ground]:
     """Makes all of it, below an empty folder. Raises CannotError."""
     base = _base()
+    _own_mounts()
     for name in ("srv", "efs", "cloud"):
         (folder / name).mkdir()
     training.repository(folder / "srv")
@@ -78,6 +80,14 @@ def _base() -> Path:
     return built
 
 
+def _own_mounts() -> None:
+    """What this process mounts is seen by it alone: a copy of it that another program held would keep disks in use."""
+    new_namespace = 0x00020000  # CLONE_NEWNS in sched.h; os.unshare comes with Python 3.12
+    if ctypes.CDLL(None, use_errno=True).unshare(new_namespace):
+        raise CannotError(f"no mount namespace of its own: {os.strerror(ctypes.get_errno())}")
+    host("mount", "--make-rprivate", "/")
+
+
 @contextmanager
 def _cloud(log: Path) -> Iterator[int]:
     """The embedded AWS in a network namespace without a way out. The PID of its process."""
@@ -89,7 +99,7 @@ def _cloud(log: Path) -> Iterator[int]:
     )
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", script, sys.executable],
+            [*DIE_WITH_TESTS, "unshare", "--net", "sh", "-c", script, sys.executable],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
