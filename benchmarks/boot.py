@@ -70,10 +70,7 @@ def boot(name: str, ground: Ground) -> Booted:
             machine.run_before("ssh-keygen -A")
             user_data = machines.jump()
         else:
-            put = (
-                f"aws ssm put-parameter --name {machines.PASSWORD_PARAMETER} --type SecureString --value x --overwrite"
-            )
-            machine.run_before(f"HOME=/root {put}")
+            machines.put_password(ground.cloud, "of-a-benchmark")
             user_data = machines.metrics()
         machine.give(user_data)
         began = time.monotonic()

@@ -8,7 +8,9 @@ FILES=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 STATE=${ML_INFRA_STATE:-/var/lib/ml-infra}
 MEMORY=${ML_INFRA_MEMORY:-/run/ml-infra/state.d}
 FSTAB=${ML_INFRA_FSTAB:-/etc/fstab}
-FAILED=() HEADS=() ERRORS=() PUBLISHED=0
+# A stage that takes longer hangs.
+STAGE_SECONDS=${ML_INFRA_STAGE_SECONDS:-3600}
+FAILED=() HEADS=() ERRORS=() PUBLISHED=0 STAGE=
 
 log() { printf 'ml-infra: %s\n' "$*"; }
 die() {
@@ -42,7 +44,7 @@ begin() {
     [[ ! -e $STATE/status.jsonl ]] || mv -f "$STATE/status.jsonl" "$STATE/status.previous.jsonl"
     : >"$STATE/status.jsonl"
   fi
-  trap '[[ $ENDED ]] || { room && state failed && publish_last; }' EXIT
+  trap '[[ $ENDED ]] || { end_tree $STAGE; room && state failed && publish_last; }' EXIT
 }
 
 # room: where the disk has none (4 MB), status and logs go on in memory, and the status says so.
@@ -61,26 +63,36 @@ room() {
   record root_disk "$(date -u +%FT%TZ)" 0 "$full"
 }
 
-# stage NAME FUNCTION [ARGUMENT...]: runs and records it, and goes on whatever became of it.
+# stage NAME FUNCTION [ARGUMENT...]: runs and records it, and goes on whatever became of it, or when it hangs.
 # Never in a condition: bash would switch `set -e` off inside.
 stage() {
-  local name=$1 file start began=${EPOCHREALTIME/./} rc error=''
+  local name=$1 file start began=${EPOCHREALTIME/./} rc error='' late=''
   start=$(date -u +%FT%TZ)
   shift
   file=$STATE/$name.log
   state "running $name"
   publish_soon
-  set +e
-  (
-    set -e
-    exec 9>&- # a daemon started here must not keep the lock
-    "$@"
-  ) >"$file" 2>&1 </dev/null
-  rc=$?
-  set -e
+  # Its exit status comes through a pipe: there, waiting has an end.
+  exec 7< <(
+    set +e
+    (
+      set -e
+      exec 9>&- # a daemon started here must not keep the lock
+      "$@"
+    ) >"$file" 2>&1 </dev/null
+    echo $?
+  )
+  STAGE=$!
+  if ! read -r -t "$STAGE_SECONDS" -u 7 rc; then
+    rc=124 late="did not end within $STAGE_SECONDS s and was killed"
+    end_tree "$STAGE"
+  fi
+  exec 7<&-
+  STAGE=
   if ((rc)); then
     # The last lines, as one line that needs no more than \ and " escaped.
     error=$(tail -n 15 "$file" | tr '\n\t' '| ' | tr -cd '\40-\176' | tail -c 1000)
+    error=$error$late
     error=${error:-exit status $rc}
     tail -n 15 "$file" >&2
     log "$name: FAILED ($rc), see $file"
@@ -89,6 +101,14 @@ stage() {
   fi
   room
   record "$name" "$start" $(((${EPOCHREALTIME/./} - began) / 1000)) "$error"
+}
+
+# end_tree [PID]: kills it and what it started, each stopped first, so that it starts nothing meanwhile.
+end_tree() {
+  local child
+  [[ ${1:-} ]] && kill -STOP "$1" 2>/dev/null || return 0
+  for child in $(pgrep -P "$1"); do end_tree "$child"; done
+  kill -KILL "$1" 2>/dev/null || true
 }
 
 # after "STAGE..." stage NAME FUNCTION...: skips, as failed, what stands on a stage that failed.
@@ -202,9 +222,11 @@ at_every_boot() {
 [Unit]
 Description=Brings this machine to its state
 Wants=network-online.target
-After=network-online.target
+After=network-online.target efs.mount data.mount var-lib-grafana.mount
 [Service]
 Type=oneshot
+# The tunnel that mount.efs started stays.
+KillMode=process
 ExecStart=$FILES/$1
 [Install]
 WantedBy=multi-user.target
@@ -234,11 +256,13 @@ install_efs_utils() {
   fi
 }
 
+efs_mounted() { timeout -k 9 60 mountpoint -q /efs; }
+
 # mount_efs rw|ro: the access point on /efs, over TLS; every request is made as its user.
 mount_efs() {
   local options=$1,_netdev,nofail,tls,iam,accesspoint=$EFS_ACCESS_POINT_ID fallback
   mkdir -p /efs
-  if ! mountpoint -q /efs; then
+  if ! efs_mounted; then
     install_efs_utils
     # By id first: given an address, the mount helper never asks DNS.
     for fallback in "" ",mounttargetip=$EFS_MOUNT_TARGET_IP"; do
@@ -246,7 +270,7 @@ mount_efs() {
       retry 3 5 timeout -k 10 90 mount /efs && break
     done
   fi
-  mountpoint -q /efs || die "/efs is not mounted: see /var/log/amazon/efs/mount.log, and whether $EFS_MOUNT_TARGET_IP:2049" \
+  efs_mounted || die "/efs is not mounted: see /var/log/amazon/efs/mount.log, and whether $EFS_MOUNT_TARGET_IP:2049" \
     "answers and this machine's role may use $EFS_ACCESS_POINT_ID"
   # NFS read-ahead in KB: the kernel's 128 starves training.
   echo 15000 >"/sys/class/bdi/$(mountpoint -d /efs)/read_ahead_kb"

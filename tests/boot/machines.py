@@ -2,10 +2,12 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-from tests.boot.machine import Disk, Machine
+from tests.boot import training
+from tests.boot.machine import Disk, Machine, host
 from tests.unit.synthesis import only, synthesize
 
 REGION = "us-east-1"
@@ -16,7 +18,6 @@ MOUNT_TARGET = "10.20.2.20"
 ACCESS_POINT = "fsap-0123456789abcdef0"
 FILE_SYSTEM = "fs-0123456789abcdef0"
 INSTANCE_ID = "i-0123456789abcdef0"
-PASSWORD_PARAMETER = "/ml-infra/ml-core/stats-monitor/grafana-admin-password"
 TRAINING_REPOSITORY = "https://github.com/DMW2151/msls-pytorch-dcgan"
 
 # Profile -> an instance type of it, and its accelerators.
@@ -43,6 +44,17 @@ def worker(profile: str = "none", *, revision: str, **settings: str) -> str:
     """The user data of a worker."""
     settings = {"TRAIN_MODEL__INSTANCE_TYPE": TYPES[profile], "TRAIN_MODEL__TRAINING_REVISION": revision, **settings}
     return _user_data("train-model", settings)
+
+
+def put_password(cloud: int, password: str) -> None:
+    """What Terraform puts into the parameter of Grafana's password. cloud: the PID of the embedded AWS."""
+    put = "import boto3, sys; boto3.client('ssm', endpoint_url=sys.argv[1], region_name=sys.argv[2], \
+aws_access_key_id='test', aws_secret_access_key='test').put_parameter(Name=sys.argv[3], Value=sys.argv[4], \
+Type='SecureString', Overwrite=True)"
+    name = re.search(r"^GRAFANA_PASSWORD_PARAMETER=(.+)$", metrics(), re.MULTILINE)
+    assert name
+    arguments = (f"http://127.0.0.1:{PORT}", REGION, name[1], password)
+    host("nsenter", f"--net=/proc/{cloud}/ns/net", sys.executable, "-c", put, *arguments)
 
 
 def jump() -> str:
@@ -112,18 +124,32 @@ for package in "${@:6}"; do
 done
 """
 
-# A container answers on the port that it publishes, for as long as it runs.
+# mount.efs DEVICE POINT -o OPTIONS; as the real one, it leaves its tunnel in a session of its own.
+_MOUNT_EFS = """
+[[ ,$4, == *,ro,* ]] && mode=ro
+setsid bash -c 'exec -a efs-proxy /usr/bin/sleep infinity' </dev/null >/dev/null 2>&1 &
+exec mount -t ext4 -o "${mode:-rw}" /dev/efs "$2"
+"""
+
+# A container answers on the port that it publishes, for as long as it runs. Grafana takes the password of its variable
+# only when it makes its database, and keeps a digest of it.
 _DOCKER = r"""
+images=/var/lib/docker-images database=/var/lib/grafana/digest
 case $1 in
-  image) [[ -e /run/boot-test/pulled ]] ;;
-  pull) touch /run/boot-test/pulled ;;
+  image) grep -qsxF "${!#}" $images ;;
+  pull) echo "${!#}" >>$images ;;
   info) echo '{"habana":{"path":"habana-container-runtime"}}' ;;
   run)
     while (($#)); do [[ $1 == -p ]] && publish=$2; shift; done
     [[ ${publish:-} ]] || exit 0
+    [[ -e $database ]] || sha256sum </run/ml-infra/grafana_password >$database
     IFS=: read -r address port _ <<<"$publish"
     mkdir -p /run/boot-test/web/api && touch /run/boot-test/web/api/health
     exec python3 -m http.server -b "$address" -d /run/boot-test/web "$port" ;;
+  exec)
+    cli="grafana cli --homepath /usr/share/grafana"
+    [[ $* == "exec -i grafana $cli admin reset-admin-password --password-from-stdin" ]] || exit 1
+    sha256sum >$database ;;
 esac
 """
 
@@ -134,7 +160,7 @@ def accelerators(machine: Machine, profile: str, count: int | None = None) -> No
     if profile == "nvidia":
         lines = "".join(f"GPU {number}: NVIDIA L4 (UUID: GPU-{number})\\n" for number in devices)
         machine.stand_in("nvidia-smi", f"printf '{lines}'")
-        pytorch_image(machine)
+        pytorch_image(machine, "/opt/pytorch")
     elif profile == "gaudi":
         lines = "".join(f"{number}, 10 %%, 1000 MiB, 40 C, 90 W\\n" for number in devices)
         machine.stand_in("hl-smi", f"printf '{lines}'")
@@ -142,15 +168,17 @@ def accelerators(machine: Machine, profile: str, count: int | None = None) -> No
         # No device nodes in a folder that is made at each boot: files do, since they are only counted.
         nodes = "".join(f"f /dev/neuron{number} 0644 root root\n" for number in devices)
         machine.prepare("/etc/tmpfiles.d/neuron.conf", nodes)
+        pytorch_image(machine, "/opt/aws_neuronx_venv_pytorch_2_9", "torch_neuronx")
 
 
-def pytorch_image(machine: Machine) -> None:
-    """As on AWS's PyTorch image: a virtual environment of the image's own, with PyTorch in it."""
-    machine.prepare("/opt/pytorch/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n")
-    machine.prepare_link("/opt/pytorch/bin/python", "/usr/bin/python3")
-    for name in ("torch", "torchvision"):
+def pytorch_image(machine: Machine, folder: str, *more: str) -> None:
+    """As on AWS's images with PyTorch: a virtual environment of the image's own, with PyTorch and more."""
+    machine.prepare(f"{folder}/pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = false\n")
+    machine.prepare_link(f"{folder}/bin/python", "/usr/bin/python3")
+    for name in ("torch", "torchvision", *more):
+        code = training.TORCH if name == "torch" else ""
         machine.prepare(
-            f"/opt/pytorch/lib/python3.13/site-packages/{name}/__init__.py", '__version__ = "of the image"\n'
+            f"{folder}/lib/python3.13/site-packages/{name}/__init__.py", f'__version__ = "of the image"\n{code}'
         )
 
 
@@ -161,9 +189,7 @@ def connect(machine: Machine) -> None:
         "/etc/gitconfig",
         f'[url "file:///srv/training.git"]\ninsteadOf = {TRAINING_REPOSITORY}\n[safe]\ndirectory = *\n',
     )
-    # mount.efs DEVICE POINT -o OPTIONS
-    mode = "[[ ,$4, == *,ro,* ]] && mode=ro"
-    machine.stand_in("mount.efs", f'{mode}\nexec mount -t ext4 -o "${{mode:-rw}}" /dev/efs "$2"', path="/usr/sbin")
+    machine.stand_in("mount.efs", _MOUNT_EFS, path="/usr/sbin")
     machine.stand_in("amazon-cloudwatch-agent-ctl", path="/opt/aws/amazon-cloudwatch-agent/bin")
 
 
@@ -179,7 +205,7 @@ def cut_off(machine: Machine) -> None:
         machine.prepare(path, "")
 
 
-def hurry(machine: Machine) -> None:
-    """Pauses between tries take no time, and what is given 30 s or more to answer gets 3."""
+def hurry(machine: Machine, program: str = "mount") -> None:
+    """Pauses between tries take no time, and that program gets 3 s to answer where it has a limit."""
     machine.stand_in("sleep", "exec /usr/bin/sleep 0.01")
-    machine.stand_in("timeout", '[[ $1 == -k ]] && shift 2\nshift\nexec /usr/bin/timeout -k 1 3 "$@"')
+    machine.stand_in("timeout", f'[[ $4 != {program} ]] || set -- -k 1 3 "${{@:4}}"\nexec /usr/bin/timeout "$@"')

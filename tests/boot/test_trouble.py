@@ -166,7 +166,7 @@ def test_a_full_root_disk(workshop: Workshop, when: str) -> None:
 def test_efs_that_does_not_answer(workshop: Workshop) -> None:
     machine, disk = workshop.settled(), data_disk(workshop)
     machine.insert(disk, "nvme1n1", VOLUME_ID)
-    machine.stand_in("mount.efs", "exec /usr/bin/sleep infinity", path="/usr/sbin")
+    machine.stand_in("mount.efs", "exec -a no-answer /usr/bin/sleep infinity", path="/usr/sbin")
     machines.hurry(machine)
     status = machine.boot()
 
@@ -183,4 +183,76 @@ def test_efs_that_does_not_answer(workshop: Workshop) -> None:
         [False] * 3 + [True] * 3
     )
     assert machine.read("/data/images/1.jpg") == "precious"
-    assert machine.run("ps -eo comm | grep -c mount.efs", check=False).stdout == "0\n"
+    # Of those that did not answer, none is left.
+    assert [line for line in machine.run("ps -eo args").stdout.splitlines() if line.startswith("no-answer")] == []
+
+
+def test_a_stage_that_hangs_is_ended_and_the_rest_is_done(workshop: Workshop) -> None:
+    """As nvidia-smi does when the driver has lost a GPU; a signal to it alone would be ignored."""
+    machine, disk = workshop.settled(again=True), data_disk(workshop)
+    machine.insert(disk, "nvme1n1", VOLUME_ID)
+    machines.accelerators(machine, "nvidia")
+    machine.stand_in("timeout", 'shift 3\nexec "$@"')
+    machine.stand_in("nvidia-smi", "trap '' TERM\n(exec -a lost-gpu /usr/bin/sleep infinity)\ntrue")
+    user_data = workshop.worker("nvidia").replace("exec /usr", "export ML_INFRA_STAGE_SECONDS=15\nexec /usr")
+    status = machine.first_boot(user_data)
+
+    assert status.state == "degraded: accelerator agent"
+    assert status.failed == dict.fromkeys(["accelerator", "agent"], "did not end within 15 s and was killed")
+    assert "train_command" in [entry["stage"] for entry in status.stages]
+    assert [line for line in machine.run("ps -eo args").stdout.splitlines() if line.startswith("lost-gpu")] == []
+
+
+def test_a_gpu_that_does_not_answer_is_not_waited_for_long(workshop: Workshop) -> None:
+    machine, disk = workshop.settled(again=True), data_disk(workshop)
+    machine.insert(disk, "nvme1n1", VOLUME_ID)
+    machines.accelerators(machine, "nvidia")
+    machine.stand_in("nvidia-smi", "exec /usr/bin/sleep infinity")
+    machines.hurry(machine, "nvidia-smi")
+    status = machine.first_boot(workshop.worker("nvidia"))
+
+    assert status.state == "degraded: accelerator agent"
+    assert "the NVIDIA driver does not answer" in status.failed["accelerator"]
+    assert "nvidia-smi does not work" in status.failed["agent"]
+
+
+def test_the_tunnel_of_efs_outlives_the_boot(workshop: Workshop) -> None:
+    """mount.efs leaves it running in the background; without it, /efs hangs."""
+    machine, disk = workshop.settled(), data_disk(workshop)
+    machine.insert(disk, "nvme1n1", VOLUME_ID)
+    status = machine.boot()
+
+    assert (status.state, status.failed) == READY
+    assert len(machine.calls("mount.efs")) == 1
+    assert machine.run("pgrep -c -f ^efs-proxy").stdout == "1\n"
+
+
+def test_systemds_own_mount_of_efs_is_waited_for(workshop: Workshop) -> None:
+    """Once /efs is in fstab, systemd mounts it at a boot: two mounts at once would be one over the other."""
+    machine, disk = workshop.settled(), data_disk(workshop)
+    machine.insert(disk, "nvme1n1", VOLUME_ID)
+    machine.boot()
+    machine.stop()
+    held, go = "/run/boot-test/held", "/run/boot-test/go"
+    mount = machine.read("/usr/sbin/mount.efs")
+    wait = f"mkfifo {go}; touch {held}; read -r _ <{go}"
+    machine.prepare("/usr/sbin/mount.efs", mount.replace("setsid", f"{wait}\nsetsid", 1), 0o755)
+    machine.start()
+    wait_for("the mount", lambda: machine.exists(held))
+
+    def jobs() -> dict[str, str]:
+        lines = machine.run("systemctl list-jobs --no-legend --plain").stdout.splitlines()
+        return {unit: state for _, unit, _, state in (line.split() for line in lines)}
+
+    # All else has been done.
+    last = {"efs.mount", "ml-infra-boot.service", "multi-user.target", "graphical.target"}
+    wait_for("the other units", lambda: jobs().keys() <= last)
+    assert {unit: state for unit, state in jobs().items() if unit.startswith(("efs", "ml-infra"))} == {
+        "efs.mount": "running",
+        "ml-infra-boot.service": "waiting",
+    }
+    machine.run(f"echo >{go}")
+    machine.wait()
+
+    assert (machine.status().state, machine.status().failed) == READY
+    assert len(machine.calls("mount.efs")) == 1

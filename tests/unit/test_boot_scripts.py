@@ -1,5 +1,6 @@
 """The files that machines get: their text, and the functions that must never lose data, run for real."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -542,6 +543,68 @@ def test_all_stages_done_is_ready(bash: Bash) -> None:
 def test_a_script_that_breaks_outside_its_stages_has_failed(bash: Bash) -> None:
     assert bash.run("begin; stage one true; nonsense_command; finish").returncode != 0
     assert bash.end_state() == "failed"
+
+
+def wait_ended(file: Path) -> None:
+    """Returns when the process whose id the file holds is no more; what is left of it may wait for its parent."""
+    pid = int(file.read_text(encoding="utf-8"))
+    end = time.monotonic() + 20
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < end, f"process {pid} still runs"
+            time.sleep(0.05)
+
+
+def test_a_stage_that_hangs_is_ended_with_all_that_it_started(bash: Bash) -> None:
+    ran = bash.run(
+        f"""
+        begin
+        STAGE_SECONDS=1
+        quick() {{ echo region; }}
+        hangs() {{
+          trap '' TERM
+          echo "so far so good"
+          bash -c 'trap "" TERM; echo $$ >{bash.folder}/one; sleep 1000 & echo $! >{bash.folder}/two; wait' &
+          wait
+        }}
+        stage first quick
+        stage second hangs
+        stage third quick
+        finish
+        """
+    )
+    assert ran.returncode == 1
+    assert bash.end_state() == "degraded: second"
+    assert [(entry["stage"], entry["error"]) for entry in bash.stages()] == [
+        ("first", ""),
+        ("second", "so far so good|did not end within 1 s and was killed"),
+        ("third", ""),
+    ]
+    wait_ended(bash.folder / "one")
+    wait_ended(bash.folder / "two")
+
+
+def test_a_run_that_is_stopped_leaves_no_stage_behind(bash: Bash) -> None:
+    """systemd leaves what the script started alone, since the tunnel of mount.efs is to stay."""
+    ran = bash.run(
+        f"""
+        begin
+        hangs() {{ sleep 1000 & echo $! >{bash.folder}/one; kill $$; wait; }}
+        stage first hangs
+        """
+    )
+    assert ran.returncode == -15
+    assert bash.end_state() == "failed"
+    wait_ended(bash.folder / "one")
+
+
+def test_a_daemon_that_a_stage_starts_does_not_hold_up_its_end(bash: Bash) -> None:
+    """And is left alone, as the tunnel of mount.efs must be."""
+    bash.run(f"begin; daemon() {{ setsid sleep 30 & echo $! >{bash.folder}/pid; }}; stage one daemon; finish")
+    (entry,) = bash.stages()
+    pid = int((bash.folder / "pid").read_text(encoding="utf-8"))
+    os.kill(pid, signal.SIGKILL)
+    assert entry["ok"]
 
 
 def test_a_second_run_keeps_the_first_ones_status(bash: Bash) -> None:

@@ -9,7 +9,7 @@ accelerator() {
     apt_install "linux-headers-$(uname -r)" linux-headers-aws nvidia-headless-$DRIVER nvidia-utils-$DRIVER
     modprobe nvidia
   fi
-  found=$(nvidia-smi -L) || die "the NVIDIA driver does not answer: $found. Reboot once; then see dmesg for NVRM"
+  found=$(timeout -k 9 120 nvidia-smi -L) || die "the NVIDIA driver does not answer: $found. Reboot once; then see dmesg for NVRM"
   found=$(grep -c '^GPU ' <<<"$found" || true)
   ((found == ACCELERATOR_COUNT)) || die "$found of $ACCELERATOR_COUNT GPUs: see nvidia-smi and dmesg; stop and start for another host"
 }

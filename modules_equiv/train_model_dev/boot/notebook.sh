@@ -4,7 +4,8 @@
 # shellcheck source=constructs_lib/boot/lib.sh
 . "${ML_INFRA_LIB:-/usr/local/lib/ml-infra/lib.sh}"
 if [[ ${1:-} != work ]]; then
-  systemd-run --unit=ml-infra-notebook --collect --no-block "$FILES/notebook.sh" work ||
+  # KillMode: the tunnel that mount.efs started stays.
+  systemd-run --unit=ml-infra-notebook --collect --no-block -p KillMode=process "$FILES/notebook.sh" work ||
     log "the set-up could not be started: run '$FILES/notebook.sh work' as root"
   exit 0
 fi
@@ -20,6 +21,8 @@ agent() {
   local ctl=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl
   [[ -x $ctl ]] || retry 5 10 dnf install -y amazon-cloudwatch-agent
   retry 3 10 "$ctl" -a fetch-config -m ec2 -s -c "ssm:$CLOUDWATCH_AGENT_PARAMETER"
+  [[ ${CLOUDWATCH_GPU_PARAMETER:-} ]] || return 0
+  retry 3 10 "$ctl" -a append-config -m ec2 -s -c "ssm:$CLOUDWATCH_GPU_PARAMETER"
 }
 
 stage efs efs
