@@ -1,6 +1,7 @@
 """Every kind of machine comes up ready from what its stack ships, and stays what it is at a reboot."""
 
 import json
+import re
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.boot.machine import Machine, wait_for
 from tests.boot.machines import GRAFANA_VOLUME_ID, VOLUME_ID
 from tests.boot.workshop import Workshop
 
+HABANA_IMAGE = "vault.habana.ai/gaudi-docker/1.21.3/ubuntu22.04/habanalabs/pytorch-installer-2.6.0:1.21.3-57"
 READY: tuple[str, dict[str, str]] = ("ready", {})
 
 
@@ -60,8 +62,15 @@ def test_a_worker_comes_up_ready_and_a_reboot_changes_nothing(workshop: Workshop
         assert machine.run("/opt/training/venv/bin/python -c 'import torch; print(torch.__version__)'").stdout == (
             "of the image\n"
         )
+    if profile == "neuron":
+        assert machine.run(
+            "/opt/training/venv/bin/python -c 'import torch_neuronx, torch; print(torch.__version__)'"
+        ).stdout == ("of the image\n")
     if profile == "gaudi":
         assert machine.run("systemctl is-active gaudi-metrics").stdout == "active\n"
+        assert [call for call in machine.calls("docker") if call[0] == "pull"] == [["pull", "-q", HABANA_IMAGE]]
+    services = machine.read("/etc/needrestart/conf.d/ml-infra.conf")
+    assert services == "$nrconf{override_rc}{qr(^(training|ml-infra))} = 0;\n"
     agent = [call[-1] for call in machine.calls("amazon-cloudwatch-agent-ctl")]
     assert agent == [
         "ssm:AmazonCloudWatch-ml-core-cw_agent__config",
@@ -100,6 +109,40 @@ def test_a_worker_comes_up_ready_and_a_reboot_changes_nothing(workshop: Workshop
     assert machine.run(right).stdout == before
     assert disk.probe("UUID") == uuid
     assert machine.calls("apt-get") == []
+    assert [call for call in machine.calls("docker") if call[0] == "pull"] == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        # On the image of Neuron's SDK 2.32 there is none.
+        ("neuron", "this image has no PyTorch for Neuron"),
+        # Its driver is older than what its PyTorch wants.
+        ("nvidia", "PyTorch sees 0 GPUs"),
+        ("nvidia without torchvision", "No module named 'torchvision'"),
+    ],
+)
+def test_an_image_with_which_nothing_could_be_trained_is_said(workshop: Workshop, profile: str, said: str) -> None:
+    machine = workshop.machine()
+    machine.insert(workshop.disk(), "nvme1n1", VOLUME_ID)
+    profile, _, without = profile.partition(" without ")
+    machines.accelerators(machine, profile)
+    image = (
+        "opt/pytorch/lib/python3.13/site-packages" if profile == "nvidia" else "opt/aws_neuronx_venv_pytorch_2_9/bin"
+    )
+    if profile == "neuron":
+        machine.on_root(f"{image}/python").unlink()
+    elif without:
+        machine.on_root(f"{image}/{without}/__init__.py").unlink()
+        machine.on_root(f"{image}/{without}").rmdir()
+    else:
+        torch = machine.read(f"{image}/torch/__init__.py").replace('count("GPU ")', 'count("no such driver")')
+        machine.prepare(f"{image}/torch/__init__.py", torch)
+    status = machine.first_boot(workshop.worker(profile))
+
+    assert status.state == "degraded: training_environment"
+    assert said in status.failed["training_environment"]
+    assert not machine.exists("/opt/training/venv/.ready")
 
 
 @pytest.mark.parametrize(("profile", "found"), [("nvidia", 3), ("gaudi", 0), ("neuron", 1)])
@@ -152,11 +195,9 @@ def test_metrics_host_and_the_one_that_takes_its_place(workshop: Workshop) -> No
     volume, efs = workshop.disk("grafana"), workshop.efs("shared")
     machine = workshop.machine(efs=efs)
     machine.insert(volume, "nvme1n1", GRAFANA_VOLUME_ID)
-    machine.start_with(machines.metrics())
     password = "correct-horse-battery"
-    machine.run(f"aws ssm put-parameter --name {machines.PASSWORD_PARAMETER} --type SecureString --value {password}")
-    machine.wait()
-    status = machine.status()
+    machines.put_password(workshop.ground.cloud, password)
+    status = machine.first_boot(machines.metrics())
 
     assert (status.state, status.failed) == READY
     assert published(machine, "stats-monitor", "metrics")["state"] == "ready"
@@ -171,6 +212,7 @@ def test_metrics_host_and_the_one_that_takes_its_place(workshop: Workshop) -> No
     assert run[-1] == "grafana/grafana:13.2.3"
     assert "/var/lib/grafana:/var/lib/grafana" in run
     assert "GF_SECURITY_ADMIN_PASSWORD__FILE=/run/secrets/grafana_password" in run
+    assert machine.run("sha256sum </run/ml-infra/grafana_password").stdout == machine.read("/var/lib/grafana/digest")
     assert machine.run("systemctl is-active grafana tensorboard").stdout == "active\nactive\n"
     assert machine.run("curl -fsS http://127.0.0.1:6006/").stdout == "TensorBoard of /efs/trained_model"
 
@@ -182,19 +224,27 @@ def test_metrics_host_and_the_one_that_takes_its_place(workshop: Workshop) -> No
 
     machine.stop()
     machine.remove()
+    # Made by another deploy, with another password, which is to open what is on the volume.
+    machines.put_password(workshop.ground.cloud, "battery-staple-horse")
     successor = workshop.machine("successor", efs=efs)
     successor.insert(volume, "nvme2n1", GRAFANA_VOLUME_ID)
     status = successor.first_boot(machines.metrics())
     assert (status.state, status.failed) == READY
     assert successor.read("/var/lib/grafana/grafana.db") == "a dashboard\n"
+    assert successor.read("/run/ml-infra/grafana_password") == "battery-staple-horse\n"
+    assert successor.run("echo battery-staple-horse | sha256sum").stdout == successor.read("/var/lib/grafana/digest")
 
 
-def test_notebook_returns_at_once_and_works_in_the_background(workshop: Workshop) -> None:
+@pytest.mark.parametrize("gpu", [None, "", "AmazonCloudWatch-ml-core-cw_agent__gpu"])
+def test_notebook_returns_at_once_and_works_in_the_background(workshop: Workshop, gpu: str | None) -> None:
     machine = workshop.machine()
     machine.prepare("/home/ec2-user/SageMaker/.keep", "")
     machine.start_with("#!/bin/bash\n")
     machine.wait()
-    machine.prepare("/root/on_start", machines.notebook(), 0o755)
+    on_start = re.sub(r"^CLOUDWATCH_GPU_PARAMETER=.*\n", "", machines.notebook(), flags=re.MULTILINE)
+    if gpu is not None:
+        on_start = on_start.replace("\nAWS_REGION=", f"\nCLOUDWATCH_GPU_PARAMETER={gpu}\nAWS_REGION=", 1)
+    machine.prepare("/root/on_start", on_start, 0o755)
     # The work waits for what the script itself must not wait for.
     machine.run("mkfifo /run/go; mv /usr/sbin/mount.efs /usr/sbin/mount.efs.real")
     machine.prepare("/usr/sbin/mount.efs", '#!/bin/bash\nread -r _ </run/go\nexec mount.efs.real "$@"\n', 0o755)
@@ -212,4 +262,11 @@ def test_notebook_returns_at_once_and_works_in_the_background(workshop: Workshop
     assert mounted(machine, "/efs") == "/dev/efs ext4"
     assert machine.run("readlink /home/ec2-user/SageMaker/efs").stdout == "/efs\n"
     assert published(machine, "train-model-dev", "notebook")["state"] == "ready"
+    assert [call[-1] for call in machine.calls("amazon-cloudwatch-agent-ctl")] == [
+        "ssm:AmazonCloudWatch-ml-core-cw_agent__config",
+        *([f"ssm:{gpu}"] if gpu else []),
+    ]
+    # The tunnel of /efs is alive though the unit is not.
+    assert machine.run("systemctl is-active ml-infra-notebook", check=False).stdout == "inactive\n"
+    assert machine.run("pgrep -c -f ^efs-proxy").stdout == "1\n"
     assert "ml-infra: efs: done" in machine.run("journalctl -u ml-infra-notebook --no-pager").stdout

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.boot import machines
-from tests.boot.conftest import short_folder
+from tests.boot.conftest import cleaned, short_folder
 from tests.boot.machine import Machine, wait_for
 from tests.boot.machines import VOLUME_ID
 from tests.boot.workshop import Ground, Workshop
@@ -16,16 +16,20 @@ MODELS = "/efs/trained_model"
 
 
 @pytest.fixture(scope="module")
-def worker(ground: Ground, settled_worker: Machine) -> Iterator[Machine]:
-    made = Workshop(short_folder(), ground, settled_worker)
-    machine = made.settled()
-    machine.insert(made.disk(), "nvme1n1", VOLUME_ID)
-    # As a person's shell: sudo is there for whoever is not root.
+def worker(ground: Ground) -> Iterator[Machine]:
+    with cleaned(Workshop(short_folder(), ground)) as made:
+        machine = made.machine()
+        machine.insert(made.disk(), "nvme1n1", VOLUME_ID)
+        machines.accelerators(machine, "nvidia")
+        person(machine)
+        status = machine.first_boot(made.worker("nvidia"))
+        assert (status.state, status.failed) == ("ready", {})
+        yield machine
+
+
+def person(machine: Machine) -> None:
+    """As a person's shell: sudo is there for whoever is not root."""
     machine.prepare("/usr/local/sbin/sudo", '#!/bin/bash\n[[ $1 != -- ]] || shift\nexec "$@"\n', 0o755)
-    status = machine.boot()
-    assert (status.state, status.failed) == ("ready", {})
-    yield machine
-    made.clean()
 
 
 def train(machine: Machine, arguments: str) -> tuple[int, str]:
@@ -58,13 +62,19 @@ def test_help_and_a_bad_name(worker: Machine) -> None:
 
 def test_it_outlives_the_session_that_started_it(worker: Machine) -> None:
     """What started it is killed with all of its processes, as at a lost connection."""
-    worker.run("systemd-run -q --unit=session --collect -p Type=oneshot train --n_epoch 4", check=False)
-    worker.run("systemctl kill -s KILL session 2>/dev/null", check=False)
+    worker.run("touch /data/hold")
+    session = "train --n_epoch 4 && touch /run/boot-test/started; sleep infinity"
+    worker.run(f"systemd-run -q --unit=session --collect bash -c '{session}'")
+    wait_for("its start", lambda: worker.exists("/run/boot-test/started"))
+    assert worker.run("systemctl is-active session").stdout == "active\n"
+    worker.run("systemctl kill -s KILL session")
+    worker.wait_for_unit("session")
     assert worker.run("systemctl show -P MainPID training").stdout != "0\n"
     user = worker.run("ps -o user= -p $(systemctl show -P MainPID training)").stdout.strip()
     assert user == "ubuntu"
     status, said = train(worker, "")
     assert (status, said) == (1, "train: a training runs already: train status, train log, train stop\n")
+    worker.run("rm /data/hold")
     ended(worker)
 
     (options,) = programs(worker)
@@ -79,6 +89,8 @@ def test_it_outlives_the_session_that_started_it(worker: Machine) -> None:
             "log_frequency": 50,
             "save_frequency": 1,
         },
+        "profile": True,
+        "logging": True,
     }
     assert sorted(worker.run(f"ls {MODELS}/msls-dcgan-128").stdout.split()) == [f"checkpoint_{n}.pt" for n in range(4)]
     assert worker.run(f"stat -c %U {MODELS}/msls-dcgan-128/checkpoint_3.pt {LOG}").stdout == "ubuntu\n" * 1 + "root\n"
@@ -91,6 +103,90 @@ def test_a_new_training_never_overwrites_checkpoints(worker: Machine) -> None:
     assert status == 1
     assert "has checkpoints, which a new training would overwrite: train --resume, or train --name OTHER" in said
     assert worker.run(f"sha256sum {MODELS}/msls-dcgan-128/*").stdout == before
+
+
+def test_nothing_but_train_starts_it_again(worker: Machine) -> None:
+    """As needrestart does after an update, unless it is told not to: with the same command, over what came of it."""
+    unit = "systemd-run -q --unit=training --uid=1000 -p StandardError=append:"
+    for last in (0, 1):
+        before = worker.run(f"sha256sum {MODELS}/msls-dcgan-128/*").stdout
+        runs = len(programs(worker))
+        worker.run("systemctl reset-failed training", check=False)
+        worker.run(f"{unit}{LOG} /usr/local/lib/ml-infra/train.sh run msls-dcgan-128 {last} --n_epoch 4")
+        ended(worker)
+        assert worker.run("systemctl show -P ExecMainStatus training").stdout == "1\n"
+        assert len(programs(worker)) == runs
+        assert worker.run(f"sha256sum {MODELS}/msls-dcgan-128/*").stdout == before
+    log = worker.read(LOG)
+    assert f"train: {MODELS}/msls-dcgan-128 has checkpoints, which a new training would overwrite" in log
+    assert f"train: {MODELS}/msls-dcgan-128 has gone on since checkpoint 1: train --resume" in log
+
+
+def test_a_restart_of_a_running_training_does_not_begin_it_anew(worker: Machine) -> None:
+    assert train(worker, "--name restarted --n_epoch 1000")[0] == 0
+    wait_for("a checkpoint", lambda: worker.exists(f"{MODELS}/restarted/checkpoint_1.pt"))
+    runs = len(programs(worker))
+    first = worker.run(
+        f"sha256sum {MODELS}/restarted/checkpoint_0.pt; stat -c %Y.%i {MODELS}/restarted/checkpoint_0.pt"
+    )
+    worker.run("systemctl restart training", check=False)
+    ended(worker)
+    assert len(programs(worker)) == runs
+    again = worker.run(
+        f"sha256sum {MODELS}/restarted/checkpoint_0.pt; stat -c %Y.%i {MODELS}/restarted/checkpoint_0.pt"
+    )
+    assert again.stdout == first.stdout
+
+
+@pytest.mark.parametrize("arguments", ["", "--resume"])
+def test_checkpoints_that_cannot_be_read_are_not_overwritten(worker: Machine, arguments: str) -> None:
+    folder = f"{MODELS}/broken"
+    worker.run(f"mkdir -p {folder}; echo half >{folder}/checkpoint_7.pt; chown -R 1000 {folder}")
+    status, said = train(worker, f"--name broken {arguments}")
+    assert status == 1
+    assert ("has no whole checkpoint to go on from" if arguments else "has checkpoints, which a new") in said
+    assert worker.run(f"cat {folder}/*").stdout == "half\n"
+
+
+def test_a_folder_that_cannot_be_looked_at_is_not_written_into(worker: Machine) -> None:
+    worker.prepare(
+        "/usr/local/sbin/find",
+        '#!/bin/bash\n[[ $1 != /efs/* ]] || { echo "find: Stale file handle" >&2; exit 1; }\nexec /usr/bin/find "$@"\n',
+        0o755,
+    )
+    status, said = train(worker, "--name stale")
+    worker.on_root("/usr/local/sbin/find").unlink()
+    assert status == 1
+    assert f"train: {MODELS}/stale cannot be looked at" in said
+    assert worker.run("systemctl is-active training", check=False).stdout != "active\n"
+
+
+def test_options_of_a_person_win(worker: Machine) -> None:
+    assert train(worker, "--name plain --n_epoch 1 --profile '' --logging ''")[0] == 0
+    ended(worker)
+    options = programs(worker)[-1]
+    assert (options["profile"], options["logging"]) == (False, False)
+    assert worker.run(f"ls {MODELS}/plain").stdout == "checkpoint_0.pt\n"
+
+
+@pytest.mark.parametrize("profile", ["none", "neuron"])
+def test_without_cuda_the_default_program_is_not_started(workshop: Workshop, profile: str) -> None:
+    machine = workshop.settled()
+    machine.insert(workshop.disk(), "nvme1n1", VOLUME_ID)
+    machine.boot()
+    machine.run(f"sed -i s/^BOOT_PROFILE=.*/BOOT_PROFILE={profile}/ /etc/ml-infra/boot.env")
+    machine.run("mkdir -p /data/imgs/train_val && echo jpg >/data/imgs/train_val/1.jpg")
+    status, said = train(machine, "")
+    assert status == 1
+    assert said == (
+        "train: msls.run_dcgan needs CUDA or Gaudi, or another training_repository. "
+        "Here: ModuleNotFoundError: No module named 'habana_frameworks'\n"
+    )
+    # A program that runs without is.
+    machine.run("sed -i '/habana_frameworks/s/import.*/pass/' /opt/training/model/msls/run_dcgan.py")
+    assert train(machine, "--n_epoch 1")[0] == 0
+    ended(machine)
+    assert machine.exists(f"{MODELS}/msls-dcgan-128/checkpoint_0.pt")
 
 
 def test_resume_goes_on_from_the_last_whole_checkpoint(worker: Machine) -> None:
@@ -137,7 +233,8 @@ def test_a_program_that_fails_says_so(worker: Machine) -> None:
 
 def test_after_a_reboot_it_is_resumed_by_hand_and_not_by_itself(worker: Machine) -> None:
     assert train(worker, "--name again --n_epoch 1000")[0] == 0
-    wait_for("two checkpoints", lambda: worker.exists(f"{MODELS}/again/checkpoint_1.pt"))
+    # The last of them may be half written.
+    wait_for("three checkpoints", lambda: worker.exists(f"{MODELS}/again/checkpoint_2.pt"))
     worker.kill()
     status = worker.boot()
     assert (status.state, status.failed) == ("ready", {})
@@ -173,18 +270,31 @@ def test_gaudi_runs_in_habanas_container(workshop: Workshop) -> None:
     machine = workshop.settled(again=True)
     machine.insert(workshop.disk(), "nvme1n1", VOLUME_ID)
     machines.accelerators(machine, "gaudi")
-    machine.prepare("/usr/local/sbin/sudo", '#!/bin/bash\n[[ $1 != -- ]] || shift\nexec "$@"\n', 0o755)
-    machine.stand_in("docker", "[[ $1 != info ]] || echo habana", path="/usr/bin")
+    person(machine)
+    held = """
+case $1 in
+  info) echo habana ;;
+  run) [[ $* != *--name* ]] || exec /usr/bin/sleep infinity ;;
+esac
+"""
+    machine.stand_in("docker", held, path="/usr/bin")
     status = machine.first_boot(workshop.worker("gaudi"))
     assert (status.state, status.failed) == ("ready", {})
     machine.run("mkdir -p /data/imgs/train_val && echo jpg >/data/imgs/train_val/1.jpg")
 
+    def containers() -> list[list[str]]:
+        return [call for call in machine.calls("docker") if call[0] in ("run", "rm")]
+
     assert train(machine, "--n_epoch 3")[0] == 0
+    wait_for("its container", lambda: "run" in [call[0] for call in containers()])
+    assert train(machine, "stop")[0] == 0
     ended(machine)
 
-    (run,) = [call for call in machine.calls("docker") if call[0] == "run"]
+    # What is left of the one before is taken away, and then its own, which may outlive the docker command.
+    before, run, after = containers()
+    assert before == after == ["rm", "-f", "training"]
     image = "vault.habana.ai/gaudi-docker/1.21.3/ubuntu22.04/habanalabs/pytorch-installer-2.6.0:1.21.3-57"
     program = run[run.index(image) + 1 :]
     assert program[:3] == ["python3", "-m", "msls.run_dcgan"]
     assert program[-2:] == ["--n_epoch", "3"]
-    assert {"--runtime=habana", "HABANA_VISIBLE_DEVICES=all", "/efs:/efs", "/data:/data:ro"} <= set(run)
+    assert {"--init", "--runtime=habana", "HABANA_VISIBLE_DEVICES=all", "/efs:/efs", "/data:/data:ro"} <= set(run)

@@ -4,7 +4,26 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-# The program as far as `train` and the set-up know it: its options, its checkpoints (zip files) and its imports.
+# CUDA is there, with as many devices as the driver knows.
+TORCH = """
+import shutil
+import subprocess
+
+
+class cuda:
+    @staticmethod
+    def device_count():
+        if shutil.which("nvidia-smi") is None:
+            return 0
+        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.count("GPU ")
+
+    @staticmethod
+    def is_available():
+        return cuda.device_count() > 0
+"""
+
+# The program as far as `train` and the set-up know it: its options, its checkpoints (zip files), its imports, and where
+# it breaks: without CUDA, and with --logging (its default) but not --profile. It waits while /data/hold is there.
 _PROGRAM = """
 import argparse
 import json
@@ -18,21 +37,39 @@ import tensorboard
 import torch
 import torchvision
 
+if not torch.cuda.is_available():
+    import habana_frameworks
+
 parser = argparse.ArgumentParser()
 parser.add_argument("--dataroot", default="nowhere")
 parser.add_argument("--s_epoch", type=int, default=0)
 parser.add_argument("--n_epoch", type=int, default=4)
 parser.add_argument("--s3_bucket", default="a-bucket-of-the-author")
 parser.add_argument("--checkpoint_params", type=json.loads, default={})
-options = parser.parse_args()
-print(json.dumps(vars(options)), flush=True)
-folder = Path(options.checkpoint_params["root"], options.checkpoint_params["name"])
-folder.mkdir(parents=True, exist_ok=True)
-for epoch in range(options.s_epoch + 1 if options.s_epoch else 0, options.n_epoch):
-    time.sleep(0.2)
-    with zipfile.ZipFile(folder / f"checkpoint_{epoch}.pt", "w") as checkpoint:
-        checkpoint.writestr("data", f"epoch {epoch}")
-    print("epoch", epoch, flush=True)
+parser.add_argument("--profile", type=bool, default=False)
+parser.add_argument("--logging", type=bool, default=True)
+
+
+def main():
+    options = parser.parse_args()
+    print(json.dumps(vars(options)), flush=True)
+    folder = Path(options.checkpoint_params["root"], options.checkpoint_params["name"])
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.profile:
+        step = len
+    while Path("/data/hold").exists():
+        time.sleep(0.05)
+    for epoch in range(options.s_epoch + 1 if options.s_epoch else 0, options.n_epoch):
+        time.sleep(0.2)
+        if options.logging:
+            step("of the profiler")
+        with zipfile.ZipFile(folder / f"checkpoint_{epoch}.pt", "w") as checkpoint:
+            checkpoint.writestr("data", f"epoch {epoch}")
+        print("epoch", epoch, flush=True)
+
+
+if __name__ == "__main__":
+    main()
 """
 
 # Two commits, so that the pinned one is not the latest.
@@ -90,7 +127,7 @@ def wheels(folder: Path) -> None:
     """Packages of the names and versions that the boot scripts ask for, into folder/wheels."""
     (folder / "wheels").mkdir()
     for accelerator in ("cpu", "cu124"):
-        _wheel(folder / "wheels", "torch", f"2.6.0+{accelerator}")
+        _wheel(folder / "wheels", "torch", f"2.6.0+{accelerator}", f'__version__ = "2.6.0+{accelerator}"\n{TORCH}')
         _wheel(folder / "wheels", "torchvision", f"0.21.0+{accelerator}")
     _wheel(folder / "wheels", "tensorboard", "2.20.0", _TENSORBOARD, script="tensorboard:main")
     _wheel(folder / "wheels", "setuptools", "80.9.0", module="pkg_resources")

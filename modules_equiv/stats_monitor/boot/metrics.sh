@@ -46,6 +46,13 @@ grafana() {
   systemctl restart grafana.service
   retry 60 3 curl -fsS -m 5 -o /dev/null "http://$address:3000/api/health" ||
     die "Grafana does not answer on $address:3000: see journalctl -u grafana"
+  retry 5 5 set_password || die "the password of $GRAFANA_PASSWORD_PARAMETER could not be set: see $STATE/grafana.log"
+}
+
+# The container's variable counts only where there is no database yet; the volume outlives machine and password.
+set_password() {
+  docker exec -i grafana grafana cli --homepath /usr/share/grafana admin reset-admin-password --password-from-stdin \
+    </run/ml-infra/grafana_password
 }
 
 tensorboard() {

@@ -16,7 +16,7 @@ accelerator() {
     echo '{"runtimes":{"habana":{"path":"/usr/bin/habana-container-runtime","runtimeArgs":[]}}}' >/etc/docker/daemon.json
     systemctl restart docker
   fi
-  found=$(hl-smi -Q index -f csv,noheader | grep -c '[0-9]' || true)
+  found=$(timeout -k 9 120 hl-smi -Q index -f csv,noheader | grep -c '[0-9]' || true)
   ((found == ACCELERATOR_COUNT)) ||
     die "$found of $ACCELERATOR_COUNT Gaudi devices: see hl-smi, dmesg; stop and start for another host"
   put_file /etc/systemd/system/gaudi-metrics.service <<UNIT
@@ -30,7 +30,7 @@ WantedBy=multi-user.target
 UNIT
   systemctl daemon-reload
   systemctl enable --now gaudi-metrics.service
-  retry 3 30 docker pull -q "$HABANA_IMAGE"
+  docker image inspect "$HABANA_IMAGE" >/dev/null 2>&1 || retry 3 30 docker pull -q "$HABANA_IMAGE"
 }
 
 # From hl-smi's lines, one per device: index, then these four, each perhaps with its unit.

@@ -75,7 +75,7 @@ agent() {
 JSON
   retry 3 10 "$AGENT" -a append-config -m ec2 -s -c "file:$logs"
   [[ $CLOUDWATCH_GPU_PARAMETER ]] || return 0
-  nvidia-smi -L || die "no GPU metrics: nvidia-smi does not work; repair the driver and reboot"
+  timeout -k 9 120 nvidia-smi -L || die "no GPU metrics: nvidia-smi does not work; repair the driver and reboot"
   retry 3 10 "$AGENT" -a append-config -m ec2 -s -c "ssm:$CLOUDWATCH_GPU_PARAMETER"
 }
 
@@ -95,11 +95,15 @@ training_code() {
 # A virtual environment of the training's own, over the image's PyTorch where the image has one.
 training_environment() {
   local venv=$CODE/venv site ready=$CODE/venv/.ready needs=$CODE/requirements.txt cuda=cu124
+  local check='import torch, torchvision, tensorboard, boto3'
   [[ ! -e $ready ]] || return 0
   if [[ $BOOT_PROFILE == gaudi ]]; then
     log "training runs in Habana's container, which has its own"
     return
   fi
+  # Neuron's PyTorch is no package of PyPI's, and CUDA's would be of no use.
+  [[ $BOOT_PROFILE/$(image_python) != neuron/python3 ]] ||
+    die "this image has no PyTorch for Neuron (/opt/aws_neuronx_venv_*): set ami to one that has it for this instance type"
   as_owner "$(image_python)" -m venv --clear $venv
   if [[ $(image_python) != python3 ]]; then
     # Not --system-site-packages: the image's Python is itself a virtual environment, whose packages that leaves out.
@@ -113,12 +117,18 @@ training_environment() {
   # Last, so that what the image or PyTorch brought is taken as it is.
   retry 3 20 as_owner $venv/bin/pip install -q "${PYTHON_PACKAGES[@]}"
   [[ ! -f $needs ]] || retry 3 20 as_owner $venv/bin/pip install -q -r $needs
+  case $BOOT_PROFILE in
+    neuron) check+=', torch_neuronx' ;;
+    nvidia) check+="; n = torch.cuda.device_count(); assert n == $ACCELERATOR_COUNT, f'PyTorch sees {n} GPUs'" ;;
+  esac
+  as_owner $venv/bin/python -c "$check"
   as_owner touch $ready
 }
 
 image_python() {
   local python
-  for python in /opt/pytorch/bin/python /opt/aws_neuronx_venv_pytorch*/bin/python; do
+  # https://awsdocs-neuron.readthedocs-hosted.com/en/v2.33.0/setup/pytorch/update-dlami.html
+  for python in /opt/pytorch/bin/python /opt/aws_neuronx_venv_{torch_neuronx,pytorch_[0-9]}*/bin/python; do
     [[ ! -x $python ]] || { echo "$python" && return; }
   done
   echo python3
@@ -127,6 +137,11 @@ image_python() {
 train_command() {
   install -d -o $OWNER -g $OWNER "${TRAINING_LOG%/*}"
   ln -sfnT "$FILES/train.sh" /usr/local/bin/train
+  # After an update of libraries, services are restarted (Ubuntu 24.04): https://github.com/liske/needrestart
+  mkdir -p /etc/needrestart/conf.d
+  put_file /etc/needrestart/conf.d/ml-infra.conf <<'PERL'
+$nrconf{override_rc}{qr(^(training|ml-infra))} = 0;
+PERL
 }
 
 stage every_boot at_every_boot worker.sh
