@@ -107,12 +107,13 @@ def test_a_new_training_never_overwrites_checkpoints(worker: Machine) -> None:
 
 def test_nothing_but_train_starts_it_again(worker: Machine) -> None:
     """As needrestart does after an update, unless it is told not to: with the same command, over what came of it."""
-    unit = "systemd-run -q --unit=training --uid=1000 -p StandardError=append:"
+    unit = "systemd-run -q --unit=training --uid=1000 -p WorkingDirectory=/opt/training/model"
+    unit += f" -p StandardOutput=append:{LOG} -p StandardError=append:{LOG}"
     for last in (0, 1):
         before = worker.run(f"sha256sum {MODELS}/msls-dcgan-128/*").stdout
         runs = len(programs(worker))
         worker.run("systemctl reset-failed training", check=False)
-        worker.run(f"{unit}{LOG} /usr/local/lib/ml-infra/train.sh run msls-dcgan-128 {last} --n_epoch 4")
+        worker.run(f"{unit} /usr/local/lib/ml-infra/train.sh run msls-dcgan-128 {last} --n_epoch 4")
         ended(worker)
         assert worker.run("systemctl show -P ExecMainStatus training").stdout == "1\n"
         assert len(programs(worker)) == runs

@@ -119,7 +119,7 @@ training_environment() {
   [[ ! -f $needs ]] || retry 3 20 as_owner $venv/bin/pip install -q -r $needs
   case $BOOT_PROFILE in
     neuron) check+=', torch_neuronx' ;;
-    nvidia) check+="; n = torch.cuda.device_count(); assert n == $ACCELERATOR_COUNT, f'PyTorch sees {n} GPUs'" ;;
+    nvidia) check+="; n = torch.cuda.device_count(); assert n == $ACCELERATOR_COUNT, f'PyTorch sees {n} GPUs: compare nvidia-smi'" ;;
   esac
   as_owner $venv/bin/python -c "$check"
   as_owner touch $ready
