@@ -26,7 +26,9 @@ DLAMI_PYTORCH: Final = (
     "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04/latest/ami-id"
 )
 # <prefix>/latest/image_id, as in the Neuron documentation, "Neuron DLAMI User Guide", read 2026-11.
-DLAMI_NEURON: Final = "/aws/service/neuron/dlami/multi-framework/ubuntu-24.04/latest/image_id"
+# This one is the last with PyTorch for first-generation Trainium (SDK 2.31): later ones have none, or one for Trn2 on:
+# https://awsdocs-neuron.readthedocs-hosted.com/en/v2.33.0/setup/pytorch/update-dlami.html
+DLAMI_NEURON: Final = "/aws/service/neuron/dlami/pytorch-2.9/ubuntu-24.04/latest/image_id"
 
 
 @dataclass(frozen=True, kw_only=True)

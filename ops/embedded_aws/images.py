@@ -53,8 +53,8 @@ IMAGES = (
         root_gib=75,
     ),
     PublicImage(
-        parameter="/aws/service/neuron/dlami/multi-framework/ubuntu-24.04/latest/image_id",
-        name="Deep Learning AMI Neuron (Ubuntu 24.04) 20261101",
+        parameter="/aws/service/neuron/dlami/pytorch-2.9/ubuntu-24.04/latest/image_id",
+        name="Deep Learning AMI Neuron PyTorch 2.9 (Ubuntu 24.04) 20260701",
         owner_id=AMAZON,
         root_gib=100,
     ),

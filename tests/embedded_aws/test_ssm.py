@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ssm import SSMClient
 
-NEURON = "/aws/service/neuron/dlami/multi-framework/ubuntu-24.04/latest/image_id"
+NEURON = "/aws/service/neuron/dlami/pytorch-2.9/ubuntu-24.04/latest/image_id"
 CANONICAL = "/aws/service/canonical/ubuntu/server"
 DEEP_LEARNING = "/aws/service/deeplearning/ami/x86_64"
 PUBLIC_PARAMETERS = {  # parameter: name of the image it stands for
@@ -19,7 +19,7 @@ PUBLIC_PARAMETERS = {  # parameter: name of the image it stands for
     f"{CANONICAL}/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id": "ubuntu-jammy-22.04",
     f"{DEEP_LEARNING}/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id": "Deep Learning Base OSS",
     f"{DEEP_LEARNING}/oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04/latest/ami-id": "PyTorch 2.12",
-    NEURON: "Neuron (Ubuntu 24.04)",
+    NEURON: "Neuron PyTorch 2.9 (Ubuntu 24.04)",
     "/aws/service/neuron/dlami/multi-framework/ubuntu-22.04/latest/image_id": "Neuron (Ubuntu 22.04)",
 }
 

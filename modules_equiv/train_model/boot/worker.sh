@@ -95,7 +95,7 @@ training_code() {
 # A virtual environment of the training's own, over the image's PyTorch where the image has one.
 training_environment() {
   local venv=$CODE/venv site ready=$CODE/venv/.ready needs=$CODE/requirements.txt cuda=cu124
-  local check='import torch, torchvision, tensorboard, boto3'
+  local check='import torch, tensorboard, boto3'
   [[ ! -e $ready ]] || return 0
   if [[ $BOOT_PROFILE == gaudi ]]; then
     log "training runs in Habana's container, which has its own"
@@ -118,8 +118,12 @@ training_environment() {
   retry 3 20 as_owner $venv/bin/pip install -q "${PYTHON_PACKAGES[@]}"
   [[ ! -f $needs ]] || retry 3 20 as_owner $venv/bin/pip install -q -r $needs
   case $BOOT_PROFILE in
+    none) check+=', torchvision' ;;
     neuron) check+=', torch_neuronx' ;;
-    nvidia) check+="; n = torch.cuda.device_count(); assert n == $ACCELERATOR_COUNT, f'PyTorch sees {n} GPUs: compare nvidia-smi'" ;;
+    nvidia)
+      check+=", torchvision; n = torch.cuda.device_count(); "
+      check+="assert n == $ACCELERATOR_COUNT, f'PyTorch sees {n} GPUs: compare nvidia-smi'"
+      ;;
   esac
   as_owner $venv/bin/python -c "$check"
   as_owner touch $ready
