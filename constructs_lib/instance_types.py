@@ -29,6 +29,7 @@ DLAMI_PYTORCH: Final = (
 # This one is the last with PyTorch for first-generation Trainium (SDK 2.31): later ones have none, or one for Trn2 on:
 # https://awsdocs-neuron.readthedocs-hosted.com/en/v2.33.0/setup/pytorch/update-dlami.html
 DLAMI_NEURON: Final = "/aws/service/neuron/dlami/pytorch-2.9/ubuntu-24.04/latest/image_id"
+NEURON_ROOT_GIB: Final = 512  # the same page: the least that a Trainium machine's root volume should have
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,15 @@ from botocore.exceptions import BotoCoreError
 from botocore.parsers import ResponseParserError
 
 _WEB_PAGE: Final = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+)?html\b", re.I | re.S
+    # Atomic, so that no page of comments takes for ever.
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?>(?:(?><!--.*?-->)\s*)*)<(?:!doctype\s+)?html\b",
+    re.I | re.S,
+)
+# What botocore lets through; the last two where a value in the configuration is of a kind that it did not think of.
+_UNUSABLE: Final = (OSError, ValueError, AttributeError, TypeError)
+ANOTHER_ANSWERS: Final = (
+    "a proxy, or a network that wants a log-in, may answer in its place: open a page in a browser, "
+    "check HTTPS_PROXY and AWS_ENDPOINT_URL, then try again"
 )
 _CONFIGURATION: Final = "~/.aws/config, ~/.aws/credentials and the AWS_ variables"
 
@@ -40,8 +48,7 @@ class NotAwsError(UnusableAwsError):
     def __init__(self, *, asked: str, came: str) -> None:
         super().__init__(
             what=f"{asked} was answered with {came}, so not by AWS",
-            way_out="a proxy, or a network that wants a log-in, may answer in its place: open a page in a browser, "
-            "check HTTPS_PROXY and AWS_ENDPOINT_URL, then try again",
+            way_out=ANOTHER_ANSWERS,
         )
 
 
@@ -55,7 +62,7 @@ def translated() -> Iterator[None]:
     """Raises as UnusableAwsError what making a client lets through."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except _UNUSABLE as error:
         raise _unusable(error) from error
 
 
@@ -77,7 +84,7 @@ def _translate(event_name: str, exception: Exception, **_: Any) -> None:
     # botocore's parsers look things up in what came.
     if isinstance(exception, ResponseParserError | LookupError):
         raise NotAwsError(asked=_call(event_name), came="what cannot be read") from exception
-    if isinstance(exception, OSError | ValueError):
+    if isinstance(exception, _UNUSABLE):
         raise _unusable(exception) from exception
 
 
@@ -85,7 +92,7 @@ def _call(event_name: str) -> str:
     return event_name.rpartition(".")[2]
 
 
-def _unusable(error: OSError | ValueError) -> UnusableAwsError:
+def _unusable(error: Exception) -> UnusableAwsError:
     if isinstance(error, OSError) and error.filename is not None:
         return UnusableAwsError(
             what=f"{error.filename}, which your AWS configuration names, cannot be used ({error.strerror})",

@@ -43,6 +43,11 @@ def wait(session: Session, name: Name, seconds: int, show: Progress) -> Outcome:
     )
 
 
+def of_when(report: Report) -> str:
+    """Which boot: EC2 does not tell of a reboot, so the one before counts until the machine has reported anew."""
+    return f"the boot of {when.moment(report.at)}" if report.at else "the boot"
+
+
 class _Follower:
     def __init__(self, session: Session, name: Name, id: str, show: Progress) -> None:
         self.session, self.name, self.id, self.show = session, name, id, show
@@ -79,7 +84,7 @@ class _Follower:
             return Outcome(
                 machine,
                 report,
-                f"{self.name}: the boot {'failed' if report.state == 'failed' else 'ended ' + report.state}",
+                f"{self.name}: {of_when(report)} {'failed' if report.state == 'failed' else 'ended ' + report.state}",
                 _repair(self.name, report),
             )
         self._say(report.state)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,17 +31,32 @@ for module in (account, doctor, cost, status, remote):
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 well, 1 not, 2 a wrong command line, 130 interrupted.
 
-    A reader that goes away (`ops doctor | head -1`) ends it with 1 and without a word.
+    A reader that goes away (`ops doctor | head -1`) ends it with 1 and without a word; what it says cannot be lost
+    without one on a full disk.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as this runs)
+    if sys.stdout is None:
+        print("ops: standard output is closed", file=sys.stderr)
+        return 1
     try:
         status = _run(given)
         # What waits in the buffer would otherwise meet the closed pipe at exit, with a message nobody asked for.
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+        return 1
+    except OSError as error:
+        _discard_output()
+        print(f"ops: {error}", file=sys.stderr)
         return 1
     return status
+
+
+def _discard_output() -> None:
+    """Or Python would try once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(given: list[str]) -> int:

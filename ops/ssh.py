@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -117,6 +118,18 @@ def reachable(hosts: Iterable[Host], missing: dict[str, str], via: Via) -> tuple
     return found, missing
 
 
+_TITLE: Final = re.compile(r"# The machines of \S+ \((\S+)\), as ops ssh-config found them\.")
+
+
+def region_of(file: Path) -> str | None:
+    """The region that a configuration written earlier is of; None where there is none."""
+    try:
+        found = _TITLE.match(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found[1] if found else None
+
+
 def fragment(
     session: Session,
     hosts: Iterable[Host],
@@ -214,7 +227,7 @@ def _run_name(hosts: Sequence[Host], how: Access, *, ask: bool) -> str:
 
     Where the machines are at this moment is not in it: of that, whoever comes last knows best.
     """
-    way = [how.via, "ask" if ask else "batch", str(how.identity), *(host.machine.name for host in hosts)]
+    way = [how.via, how.region, "ask" if ask else "batch", str(how.identity), *(host.machine.name for host in hosts)]
     return f"ops-{hashlib.sha256(chr(0).join(way).encode()).hexdigest()[:12]}.config"
 
 

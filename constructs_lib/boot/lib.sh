@@ -200,7 +200,12 @@ retry() {
 }
 
 fetch() { retry 5 10 curl -fsSL --connect-timeout 10 --max-time 300 -o "$2" "$1"; }
-apt_get() { retry 5 15 apt-get -y -o DPkg::Lock::Timeout=600 "$@"; }
+apt_get() { retry 5 15 apt_once "$@"; }
+apt_once() {
+  # What a power cut left half configured: until that is done, apt only says that it must be.
+  dpkg --force-confold --configure -a || true
+  apt-get -y -o DPkg::Lock::Timeout=600 "$@"
+}
 
 # apt_install PACKAGE...: needs no network when all are there.
 apt_install() {

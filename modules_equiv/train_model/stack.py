@@ -22,6 +22,7 @@ from constructs_lib.iam import (
     efs_client,
     s3_prefix,
 )
+from constructs_lib.instance_types import NEURON_ROOT_GIB
 from constructs_lib.kept_volume import KeptVolume
 from constructs_lib.machine import Machine
 from modules_equiv.mlcore.outputs import MlCoreOutputs
@@ -48,6 +49,13 @@ class TrainModelStack(BaseStack):
         machine_type = config.worker
         if machine_type.notice:
             Annotations.of(self).add_warning(machine_type.notice)
+        if machine_type.family == "neuron" and not config.ami and config.root_volume.size_gb < NEURON_ROOT_GIB:
+            # A warning: it is the image that decides, when the machine is launched.
+            Annotations.of(self).add_warning(
+                f"{machine_type.name}: AWS asks for a root volume of {NEURON_ROOT_GIB} GiB with its image, and "
+                f"train_model.root_volume.size_gb is {config.root_volume.size_gb}. EC2 refuses one that is smaller "
+                f"than the image, after the stack's other parts were made. Set it to {NEURON_ROOT_GIB}."
+            )
 
         self.status = BootStatus(self, "worker")
         self.training_log = CloudwatchLogGroup(

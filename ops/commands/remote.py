@@ -136,7 +136,7 @@ def _described(host: hosts.Host) -> dict[str, Any]:
 def _write(text: str, session: Session, *, yes: bool, as_json: bool) -> None:
     file = ssh.folder(session.name) / "config"
     own = ssh_include.config_file()
-    changes = [f"{'write anew' if file.exists() else 'make'} {file}"]
+    changes = [f"{'write anew' if file.exists() else 'make'} {file}{_of_another_region(file, session)}"]
     if not ssh_include.is_included():
         changes.append(f"put this line at the top of {own}: {ssh_include.include_line()}")
     if not yes:
@@ -148,6 +148,14 @@ def _write(text: str, session: Session, *, yes: bool, as_json: bool) -> None:
     ssh.write(file, text.encode())
     ssh_include.include()
     say(f"written: {file}")
+
+
+def _of_another_region(file: Path, session: Session) -> str:
+    """The names for ssh have no region in them, since most people have one."""
+    region = ssh.region_of(file)
+    if region in (None, session.settings.deployment.region):
+        return ""
+    return f" (it is of {session.name} in {region}, whose machines then have no names for ssh)"
 
 
 def tunnel(

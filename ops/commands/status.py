@@ -76,9 +76,12 @@ def wait(
         "boot": report_document(ended.report, ended.machine),
     }
     if ended.problem is None:
-        total = when.span_of(sum(stage.milliseconds for stage in ended.report.stages) / 1000) if ended.report else ""
+        took = ""
+        if ended.report:
+            total = when.span_of(sum(stage.milliseconds for stage in ended.report.stages) / 1000)
+            took = f"; {boot_wait.of_when(ended.report)} took {total}"
         show(
-            Text.assemble((f"{machine} is ready", "green"), f" ({ended.machine.id}; its boot took {total})"),
+            Text.assemble((f"{machine} is ready", "green"), f" ({ended.machine.id}{took})"),
             result,
             as_json=as_json,
         )

@@ -14,7 +14,7 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
-from ops.aws_trouble import UnusableAwsError
+from ops.aws_trouble import ANOTHER_ANSWERS, UnusableAwsError
 from ops.commands.base import Session, aws_client, explained
 from ops.doctor.report import Finding, guarded, ok, problem, unknown
 
@@ -49,7 +49,7 @@ def _asked(session: Session | None, region: str | None) -> Caller:
         sts = session.client("sts") if session else aws_client("sts", region)
         answer: dict[str, Any] = sts.get_caller_identity()
     except ClientError as error:
-        return Caller((_refused(error), clock(dict(error.response.get("ResponseMetadata", {})))))
+        return Caller((_refused(error), clock(_metadata(error))))
     except BotoCoreError as error:
         return Caller((_refused(error), unknown("clock", "AWS did not answer, so its time is not known")))
     identity = ok("credentials", f"{answer['Arn']}, account {answer['Account']}")
@@ -60,13 +60,26 @@ def _refused(error: ClientError | BotoCoreError) -> Finding:
     if isinstance(error, UnusableAwsError):
         return problem("credentials", error.what, error.way_out)
     what = explained(error)
+    if isinstance(error, ClientError) and not _is_of_aws(_metadata(error)):
+        return problem("credentials", what, ANOTHER_ANSWERS)
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError | ProxyConnectionError):
         return problem("credentials", what, "check the network, a proxy and AWS_ENDPOINT_URL, then try again")
     return problem("credentials", what, "log in, or set credentials as for the AWS CLI; aws sts get-caller-identity")
 
 
+def _metadata(error: ClientError) -> Mapping[str, Any]:
+    return dict(error.response.get("ResponseMetadata", {}))
+
+
+def _is_of_aws(metadata: Mapping[str, Any]) -> bool:
+    """Every answer of AWS's services has an id; a proxy's error page has none."""
+    return bool(metadata.get("RequestId"))
+
+
 def clock(metadata: Mapping[str, Any], now: datetime | None = None) -> Finding:
     """Compares this machine's time with the Date header of an answer."""
+    if not _is_of_aws(metadata):
+        return unknown("clock", "what answered is not AWS, as far as can be seen")
     try:
         skew = (now or datetime.now(UTC)) - parsedate_to_datetime(metadata["HTTPHeaders"]["date"])
     except (KeyError, ValueError, TypeError):

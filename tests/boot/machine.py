@@ -332,7 +332,8 @@ class Machine:
 
         In the body, `real` runs the program that it stands for.
         """
-        real = f'real() {{ PATH=${{PATH/\\/usr\\/local\\/sbin:/}} command {shlex.quote(name)} "$@"; }}'
+        # Under the same PATH: what the real one starts may be a stand-in too.
+        real = f'real() {{ "$(PATH=${{PATH/\\/usr\\/local\\/sbin:/}} type -P {shlex.quote(name)})" "$@"; }}'
         record = f'(umask 0; mkdir -p {CALLS}; printf "%s\\n" "${{*@Q}}" >>{CALLS}/{name})'
         self.prepare(f"{path}/{name}", f"#!/bin/bash\n{record}\n{real}\n{body}\n", 0o755)
 

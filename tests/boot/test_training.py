@@ -139,6 +139,16 @@ def test_a_restart_of_a_running_training_does_not_begin_it_anew(worker: Machine)
     assert again.stdout == first.stdout
 
 
+def test_checkpoints_behind_a_link_are_not_overwritten(worker: Machine) -> None:
+    folder = f"{MODELS}/linked"
+    worker.run(f"mkdir -p {folder}; echo whole >{folder}/checkpoint_7.pt; chown -R 1000 {folder}")
+    worker.run(f"mv {MODELS} /efs/elsewhere; ln -s elsewhere {MODELS}")
+    status, said = train(worker, "--name linked")
+    worker.run(f"rm {MODELS}; mv /efs/elsewhere {MODELS}")
+    assert status == 1
+    assert "has checkpoints, which a new training would overwrite" in said
+
+
 @pytest.mark.parametrize("arguments", ["", "--resume"])
 def test_checkpoints_that_cannot_be_read_are_not_overwritten(worker: Machine, arguments: str) -> None:
     folder = f"{MODELS}/broken"

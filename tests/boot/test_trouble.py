@@ -33,10 +33,18 @@ INSIDE = {
 }
 # Waits for ever where /etc/hold says so; what a stage is doing is seen by it, not by how long it takes.
 HOLD = """
-if [[ -e /etc/hold && $(</etc/hold) == "$(</var/lib/ml-infra/state)" ]]; then
+if [[ -e /etc/hold && $(</etc/hold) == "$(</var/lib/ml-infra/state) ${0##*/}" ]]; then
   touch /run/boot-test/held
   exec /usr/bin/sleep infinity
 fi
+"""
+
+
+# A git that is killed while it checks out leaves its lock.
+HOLD_GIT = f"""
+[[ $* == *" checkout "* ]] || {{ real "$@"; exit; }}
+{HOLD.replace("touch ", "touch /opt/training/.git/index.lock ")}
+real "$@"
 """
 
 
@@ -48,12 +56,14 @@ def test_killed_in_the_middle_of_every_stage_and_run_again(workshop: Workshop) -
     for program in INSIDE.values():
         if program == "amazon-cloudwatch-agent-ctl":
             machine.stand_in(program, HOLD, path="/opt/aws/amazon-cloudwatch-agent/bin")
+        elif program == "git":
+            machine.stand_in(program, HOLD_GIT)
         else:
             machine.stand_in(program, f'{HOLD}real "$@"')
     machine.give(workshop.worker())
     uuids: set[str] = set()
-    for stage in INSIDE:
-        machine.prepare("/etc/hold", f"running {stage}\n")
+    for stage, program in INSIDE.items():
+        machine.prepare("/etc/hold", f"running {stage} {program}\n")
         machine.start()
         wait_for(stage, lambda: machine.exists("/run/boot-test/held"))
         if stage != "data":

@@ -126,7 +126,10 @@ class Answer:
 
     @classmethod
     def xml_error(cls, code: str, status: int = 403, message: str = "made on purpose") -> "Answer":
-        body = f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+        body = (
+            f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            "<RequestId>c6104cbe-af31-11e0-8154-cbc7ccf896c7</RequestId></ErrorResponse>"
+        )
         return cls(status, body.encode(), "text/xml")
 
     @classmethod

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import signal
 import socket
 import subprocess
@@ -135,6 +136,7 @@ XHTML = Answer(200, b'<?xml version="1.0"?>\n<html><body>log in to the hotel</bo
     [
         (PROCESS.format("/nowhere/helper"), None, "/nowhere/helper, which", "correct credential_process"),
         (PROCESS.format("/bin/echo hello"), None, "Expecting value", "what a credential_process prints"),
+        (PROCESS.format("/bin/echo []"), None, "cannot be used", "what a credential_process prints"),
         (ROLE.format("/nowhere/token"), None, "/nowhere/token, which", "web_identity_token_file"),
         ("", "localhost:5000", "Invalid endpoint: localhost:5000", "as http://HOST:PORT, or unset it"),
     ],
@@ -165,6 +167,17 @@ def test_a_configuration_that_cannot_be_used_is_told_with_the_way_out(
         assert ended.err.count("\n") == 1
     assert what in said
     assert way_out in said
+
+
+def test_a_section_that_is_none_is_told_with_the_way_out(person: Person) -> None:
+    file = person.home / "aws config"
+    file.write_text("[default]\ns3 = foo\n", encoding="utf-8")
+
+    ended = person.ops("bootstrap", "--json", AWS_CONFIG_FILE=str(file))
+
+    assert ended.status == 1
+    assert "your AWS configuration cannot be used" in ended.document["error"]
+    assert ended.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +219,11 @@ def test_a_web_page_in_place_of_a_state_or_a_lock_is_neither(person: Person, pag
         assert "was answered with a web page, so not by AWS" in ended.document["error"]
         assert "older version" not in ended.document["error"]
         assert "delete" not in ended.document["error"]
+
+
+def test_a_page_of_comments_is_told_at_once() -> None:
+    assert is_web_page(b"<!-- x -->" * 1000 + b"<html>")
+    assert not is_web_page(b"<!---->" * 1000)
 
 
 @pytest.mark.parametrize("text", ['{"Parameters":["<html>"]}', "<Answer><html/></Answer>", "<htmlish/>", ""])
@@ -257,6 +275,20 @@ def test_a_reader_that_goes_away_is_no_failure_to_talk_about(person: Person, arg
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert "BrokenPipe" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "said"), [(">&-", "standard output is closed"), (">/dev/full", "No space left on device")]
+)
+def test_output_that_cannot_be_written_is_one_line(person: Person, output: str, said: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m ops cost --json {output}"
+    ended = subprocess.run(
+        ["sh", "-c", command], cwd=ROOT, env=person.environment(), capture_output=True, text=True, timeout=100
+    )
+
+    assert ended.returncode == 1
+    assert said in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
 
 
 def test_colours_are_for_terminals_only(person: Person) -> None:

@@ -168,6 +168,7 @@ def identity(arn: str) -> dict[str, Rule]:
     body = (
         '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
         f"<Arn>{arn}</Arn><UserId>AIDA</UserId><Account>123456789012</Account></GetCallerIdentityResult>"
+        "<ResponseMetadata><RequestId>01234567-89ab-cdef-0123-456789abcdef</RequestId></ResponseMetadata>"
         "</GetCallerIdentityResponse>"
     )
     return {"GetCallerIdentity": lambda _: Answer(200, body.encode(), "text/xml")}
@@ -443,6 +444,16 @@ def test_a_clock_is_judged_by_a_refusal_too(person: Person) -> None:
     skew = timedelta(hours=int(told[1]), minutes=int(told[2]), seconds=int(told[3]))
     # The date is of before the command, however long that took, and without its fraction of a second.
     assert timedelta(hours=2) - (datetime.now(UTC) - before) - timedelta(seconds=2) <= skew <= timedelta(hours=2)
+
+
+@pytest.mark.parametrize("status", [503, 511])
+def test_a_proxy_that_answers_for_aws_tells_no_time(person: Person, status: int) -> None:
+    page = Answer(status, b"<html><body>log in to the hotel</body></html>", "text/html")
+
+    ended = behind(person, {"GetCallerIdentity": lambda _: page})
+
+    is_the_only_problem(ended, "credentials", f"({status})", "a proxy, or a network that wants a log-in")
+    assert finding(ended, "clock")[0] == "unknown"
 
 
 def test_a_clock_within_five_minutes_is_well(person: Person) -> None:

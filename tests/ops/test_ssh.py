@@ -218,6 +218,18 @@ class TestWrite:
         assert written.stat().st_mode & 0o777 == 0o600
         assert written.parent.stat().st_mode & 0o777 == 0o700
 
+    def test_the_names_of_another_regions_machines_are_not_taken_unsaid(self, account: World, home: Path) -> None:
+        assert account.ops("ssh-config", "--write", "--yes", HOME=str(home)).status == 0
+        written = home / ".ssh" / "ml-infra" / ACCOUNT / "config"
+        written.write_text(written.read_text().replace("(us-east-1)", "(eu-west-1)", 1))
+
+        said = account.ops("ssh-config", "--write", HOME=str(home))
+
+        assert said.status == 1
+        assert f"it is of {ACCOUNT} in eu-west-1, whose machines then have no names for ssh" in " ".join(
+            said.err.split()
+        )
+
     def test_a_first_configuration(self, account: World, home: Path) -> None:
         assert account.ops("ssh-config", "--write", "--yes", HOME=str(home)).status == 0
         own = home / ".ssh" / "config"

@@ -6,6 +6,7 @@ from typing import Any
 
 from cdktf import Testing
 
+from constructs_lib.base_stack import BaseStack
 from modules_equiv.app import add_stacks
 from modules_equiv.settings import load_settings
 
@@ -22,13 +23,17 @@ Json = dict[str, Any]
 
 @cache
 def _synthesized(overrides: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    settings = load_settings(environ={**MINIMAL, **{f"ML_INFRA_{key}": value for key, value in overrides}})
-    stacks = add_stacks(Testing.app(), settings)
-    return {name: Testing.synth(stack) for name, stack in stacks.items()}
+    return {name: Testing.synth(stack) for name, stack in stacks(**dict(overrides)).items()}
+
+
+def stacks(**overrides: str) -> dict[str, BaseStack]:
+    """The stacks by name, under MINIMAL and e.g. TRAIN_MODEL__INSTANCE_TYPE="dl1.24xlarge"."""
+    settings = load_settings(environ={**MINIMAL, **{f"ML_INFRA_{key}": value for key, value in overrides.items()}})
+    return add_stacks(Testing.app(), settings)
 
 
 def synthesize(**overrides: str) -> dict[str, Json]:
-    """Stack name -> Terraform JSON, under MINIMAL and e.g. TRAIN_MODEL__INSTANCE_TYPE="dl1.24xlarge"."""
+    """Stack name -> Terraform JSON; `overrides` as for `stacks`."""
     return {name: json.loads(text) for name, text in _synthesized(tuple(sorted(overrides.items()))).items()}
 
 

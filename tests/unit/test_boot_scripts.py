@@ -132,7 +132,7 @@ def test_the_defect_patterns_find_the_defects(defect: str, line: str) -> None:
 def test_apt_get_is_run_in_one_place_and_never_asks() -> None:
     calls = {relative(script): re.findall(r"apt-get [^\n]*", code_of(script)) for script in SCRIPTS}
     assert {name: found for name, found in calls.items() if found} == {
-        "constructs_lib/boot/lib.sh": ['apt-get -y -o DPkg::Lock::Timeout=600 "$@"; }']
+        "constructs_lib/boot/lib.sh": ['apt-get -y -o DPkg::Lock::Timeout=600 "$@"']
     }
     assert "DEBIAN_FRONTEND=noninteractive" in LIB.read_text(encoding="utf-8")
 
@@ -740,9 +740,19 @@ def test_retry_is_bounded(bash: Bash) -> None:
     assert (bash.folder / "count").read_text(encoding="utf-8") == "x\nx\nx\n"
 
 
+def test_packages_that_a_power_cut_left_half_configured_are_finished_first(bash: Bash) -> None:
+    bash.stand_in("dpkg-query", "exit 1")
+    bash.stand_in("dpkg", f'[[ $* == "--force-confold --configure -a" ]] && touch {bash.folder}/configured')
+    bash.stand_in("apt-get", f"[[ -e {bash.folder}/configured ]] || exit 100")
+    bash.stand_in("sleep", "")
+
+    assert bash.run("apt_install absent").returncode == 0
+
+
 def test_packages_that_are_there_are_not_asked_for_again(bash: Bash) -> None:
     bash.stand_in("dpkg-query", '[[ ${!#} == there ]] && echo "ii " || exit 1')
     bash.stand_in("apt-get", f'echo "$*" >>{bash.folder}/apt')
+    bash.stand_in("dpkg", "")
     assert bash.run("apt_install there").returncode == 0
     assert not (bash.folder / "apt").exists()
     assert bash.run("apt_install there absent=1.2").returncode == 0

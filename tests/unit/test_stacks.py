@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from constructs_lib.user_data import unpacked
-from tests.unit.synthesis import Json, only, statements, synthesize
+from tests.unit.synthesis import Json, only, stacks, statements, synthesize
 
 # Terraform addresses are a contract. The first column of each is the original's (names and purposes), `ours` is what
 # the fixes brought.
@@ -830,6 +830,22 @@ def test_a_type_that_needs_another_image_makes_another_machine() -> None:
     # Four GPUs each; p3's are too old for the image of the others.
     assert user_data("g6.12xlarge") == user_data("g5.12xlarge")
     assert user_data("g6.12xlarge") != user_data("p3.8xlarge")
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        ({"INSTANCE_TYPE": "trn1.2xlarge"}, True),
+        ({"INSTANCE_TYPE": "trn1.2xlarge", "ROOT_VOLUME__SIZE_GB": "512"}, False),
+        ({"INSTANCE_TYPE": "trn1.2xlarge", "AMI": "ami-0123456789abcdef0"}, False),
+        ({"INSTANCE_TYPE": "g6.12xlarge"}, False),
+    ],
+)
+def test_a_root_volume_too_small_for_neurons_image_is_a_warning(given: dict[str, str], warned: bool) -> None:
+    stack = stacks(**{f"TRAIN_MODEL__{key}": value for key, value in given.items()})["train-model"]
+
+    warnings = [str(entry.data) for entry in stack.node.metadata if entry.type == "@cdktf/warn"]
+    assert any("train_model.root_volume.size_gb is 130" in text for text in warnings) is warned
 
 
 @pytest.mark.parametrize(("instance_type", "has"), [("ml.g5.xlarge", True), ("ml.t3.medium", False)])

@@ -24,7 +24,7 @@ LOG=/var/log/ml-infra/training.log
 # checkpoints NAME: its files, whole or not. Fails when it cannot look.
 checkpoints() {
   local folder
-  folder=$(find "$MODELS" -maxdepth 1 -name "$1") || return
+  folder=$(find "$MODELS/" -maxdepth 1 -name "$1") || return
   [[ -z $folder ]] || find "$folder/" -maxdepth 1 -name 'checkpoint_*.pt'
 }
 

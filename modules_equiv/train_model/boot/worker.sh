@@ -87,6 +87,8 @@ as_owner() {
 training_code() {
   install -d -o $OWNER -g $OWNER $CODE
   as_owner git -C $CODE rev-parse -q --verify HEAD && return
+  # What a git that was killed leaves, and no git goes on over.
+  rm -f $CODE/.git/*.lock
   as_owner git init -q $CODE
   retry 5 10 as_owner git -C $CODE fetch --depth 1 "$TRAINING_REPOSITORY" "$TRAINING_REVISION"
   as_owner git -C $CODE checkout -qf --detach FETCH_HEAD
