@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cdktf import ITerraformDependable, TerraformResourceLifecycle
+from cdktf import TerraformResourceLifecycle
 from cdktf_cdktf_provider_aws.data_aws_ssm_parameter import DataAwsSsmParameter
 from cdktf_cdktf_provider_aws.instance import (
     Instance,
@@ -12,6 +12,7 @@ from cdktf_cdktf_provider_aws.instance import (
 from constructs import Construct
 
 from constructs_lib.gp3 import Gp3Volume
+from constructs_lib.iam import ServiceRole
 from constructs_lib.terraform_text import lines
 
 
@@ -19,7 +20,7 @@ class Machine(Construct):
     """`aws_instance.<id>`, with `data.aws_ssm_parameter.<id>_ami` unless `ami` names an image.
 
     A looked-up image is ignored after creation, so that a new one never replaces a running machine; a named one is not.
-    depends_on: its role's attachments, so that it never runs without its rights: not at its start, not while it stops.
+    role: of this machine alone, since its instance profile is made here.
     Changed user data replaces the machine: changing it in place would stop the machine and not run it.
     """
 
@@ -37,9 +38,8 @@ class Machine(Construct):
         key_name: str,
         user_data: str,
         public_ip: bool,
-        depends_on: Sequence[ITerraformDependable],
+        role: ServiceRole,
         root_volume: Gp3Volume | None = None,
-        instance_profile: str | None = None,
         metadata_hop_limit: int = 1,
     ) -> None:
         super().__init__(scope, id)
@@ -59,7 +59,7 @@ class Machine(Construct):
             vpc_security_group_ids=list(security_group_ids),
             associate_public_ip_address=public_ip,
             key_name=key_name,
-            iam_instance_profile=instance_profile,
+            iam_instance_profile=role.instance_profile().name,
             user_data=lines(user_data),
             user_data_replace_on_change=True,
             metadata_options=InstanceMetadataOptions(
@@ -75,5 +75,6 @@ class Machine(Construct):
             ),
             tags={"Name": name},
             lifecycle=TerraformResourceLifecycle(ignore_changes=ignored) if ignored else None,
-            depends_on=list(depends_on),
+            # It never runs without its rights: not at its start, not while it stops.
+            depends_on=role.attachments,
         )

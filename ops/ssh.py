@@ -1,11 +1,9 @@
 """OpenSSH's configuration for the machines of a deployment: for plain ssh, scp, rsync and VS Code, and for `ops`."""
 
 import hashlib
-import os
 import re
 import shlex
 import shutil
-import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Final, Literal
 
 from botocore.exceptions import ClientError
 
+from ops import files
 from ops.commands.base import OpsError, Session
 from ops.environment import BUILD
 from ops.hosts import MACHINES, Host, Machine
@@ -239,17 +238,9 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def replace(path: Path, content: bytes, *, mode: int) -> None:
-    """Puts `content` in the place of the file in one step: whoever reads it sees the old or the new."""
+    """As `files.replace`. Raises OpsError."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(name).chmod(mode)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        files.replace(path, content, mode=mode)
     except OSError as error:
         raise OpsError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops import files
+
 # S3 native locking and write-only attributes are in 1.11.
 OLDEST = (1, 11, 0)
 PROVIDER_VERSION = "5.100.0"
@@ -87,12 +89,9 @@ class ProviderSource:
 
 
 def _write(file: Path, text: str) -> None:
-    """Another process that reads the file meanwhile finds the old text or the new one."""
-    if file.is_file() and file.read_text(encoding="utf-8") == text:
-        return
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=file.name, delete=False) as new:
-        new.write(text)
-    Path(new.name).replace(file)
+    """Only what differs; another process may be reading it."""
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        files.replace(file, text.encode(), mode=0o644)
 
 
 def _cached(cache: Path) -> str:

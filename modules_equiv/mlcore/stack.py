@@ -99,8 +99,7 @@ class MlCoreStack(BaseStack):
             security_group_ids=[groups.allow_ml_core_vpc.id, groups.allow_deployer_sg.id, groups.allow_egress.id],
             key_name=key_name,
             public_ip=True,
-            instance_profile=self.jump_access.instance_profile().name,
-            depends_on=self.jump_access.attachments,
+            role=self.jump_access,
             user_data=user_data.render(
                 values={**self.boot_values(), **self.jump_status.values},
                 files=[user_data.LIBRARY, _HERE / "boot" / "jump.sh"],

@@ -99,8 +99,7 @@ class StatsMonitorStack(BaseStack):
             key_name=key_name,
             public_ip=False,
             root_volume=config.root_volume,
-            instance_profile=self.access.instance_profile().name,
-            depends_on=self.access.attachments,
+            role=self.access,
             # Grafana runs in a container: its answer from the metadata service takes one hop more.
             metadata_hop_limit=2,
             user_data=user_data.render(

@@ -114,8 +114,7 @@ class TrainModelStack(BaseStack):
             key_name=key_name,
             public_ip=False,
             root_volume=config.root_volume,
-            instance_profile=self.access.instance_profile().name,
-            depends_on=self.access.attachments,
+            role=self.access,
             user_data=user_data.render(
                 values={
                     **self.boot_values(),

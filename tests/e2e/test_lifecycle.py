@@ -463,6 +463,7 @@ class TestAfterwards:
     def test_the_same_deploy_again_changes_nothing(self, shell: Shell) -> None:
         """Terraform may write down what AWS filled in after the first deploy; nothing in AWS is touched."""
         before = [ids(shell, stack) for stack in ("mlcore", "stats-monitor")]
+        assert [planned(shell, stack) for stack in ("mlcore", "stats-monitor")] == [{}, {}]
 
         said = shell.cdktf("deploy", "mlcore", "stats-monitor", "--auto-approve").ok().said
 
