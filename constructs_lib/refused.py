@@ -2,15 +2,34 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
 
 class RefusedError(ValueError):
-    """A value that cannot be used. `reason` and `way_out` are whole sentences for a person."""
+    """A value that cannot be used. `reason` and `way_out` are whole sentences for a person, safe to print."""
 
     def __init__(self, reason: str, way_out: str) -> None:
+        reason, way_out = printable(reason), printable(way_out)
         super().__init__(f"{reason} {way_out}")
         self.reason = reason
         self.way_out = way_out
+
+
+def printable(text: str) -> str:
+    """The text with every character that a terminal would obey or hide written as an escape: \\u001b, \\u202e, \\n.
+
+    A byte that was no text (`os.environ` has those as lone surrogates) is written as a byte: \\xff.
+    """
+    return "".join(char if char.isprintable() else _ESCAPES.get(char) or _escaped(ord(char)) for char in text)
+
+
+_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _escaped(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def nearest(value: str, known: Iterable[str]) -> str | None:

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from constructs_lib import checks, regions
 from constructs_lib.deployment import Deployment
-from constructs_lib.refused import RefusedError, nearest
+from constructs_lib.refused import RefusedError, nearest, printable
 from constructs_lib.settings_model import SettingsModel, Unset
 from modules_equiv.mlcore.config import MlCoreConfig
 from modules_equiv.stats_monitor.config import StatsMonitorConfig
@@ -106,13 +106,22 @@ class Settings(SettingsModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One refused value. source: the file or environment variable; key: dotted, None when the source itself is bad."""
+    """One refused value, every part of it safe to print.
+
+    source: the file or environment variable; key: dotted, None when the source itself is bad.
+    """
 
     source: str
     key: str | None
     value: str | None
     reason: str
     way_out: str
+
+    def __post_init__(self) -> None:
+        # Whatever a file, its name or a variable holds: a terminal must not obey it.
+        for name, text in vars(self).items():
+            if text is not None:
+                object.__setattr__(self, name, printable(text))
 
     def __str__(self) -> str:
         rows = [

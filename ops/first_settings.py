@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from constructs_lib import checks, regions
 from constructs_lib.refused import RefusedError
+from constructs_lib.settings_model import check_literal
 from modules_equiv.settings import PREFIX, DeploymentConfig
 from ops.commands.base import OpsError, aws_client, explained, progress_console
 from ops.own_address import own_address
@@ -29,14 +30,18 @@ BUCKET: Final[Key] = ("state", "bucket")
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One setting. flag: how it is given on the command line. check: returns the value to write or raises
-    RefusedError."""
+    """One setting. flag: how it is given on the command line."""
 
     key: Key
     flag: str
     what: str
-    check: Callable[[str], str]
+    own_check: Callable[[str], str]
     many: bool = False
+
+    def check(self, value: str) -> str:
+        """The value to write. Raises RefusedError, as the settings would."""
+        check_literal(value)
+        return self.own_check(value)
 
 
 def cidr(address: str) -> str:
@@ -51,11 +56,11 @@ def cidr(address: str) -> str:
 QUESTIONS: Final = {
     question.key: question
     for question in (
-        Question(key=REGION, flag="--region", what="AWS region", check=regions.deployment_region),
-        Question(key=NAME, flag="--name", what="Name of this deployment", check=checks.deployment_name),
-        Question(key=KEY_PAIR, flag="--key-pair", what="EC2 key pair", check=checks.key_pair_name),
-        Question(key=ADDRESSES, flag="--address", what="Your public address", check=cidr, many=True),
-        Question(key=BUCKET, flag="--bucket", what="S3 bucket for Terraform's state", check=checks.bucket_name),
+        Question(key=REGION, flag="--region", what="AWS region", own_check=regions.deployment_region),
+        Question(key=NAME, flag="--name", what="Name of this deployment", own_check=checks.deployment_name),
+        Question(key=KEY_PAIR, flag="--key-pair", what="EC2 key pair", own_check=checks.key_pair_name),
+        Question(key=ADDRESSES, flag="--address", what="Your public address", own_check=cidr, many=True),
+        Question(key=BUCKET, flag="--bucket", what="S3 bucket for Terraform's state", own_check=checks.bucket_name),
     )
 }
 

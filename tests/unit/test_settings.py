@@ -574,7 +574,7 @@ def test_the_environment_overrides_the_file(file: Path, key: str, text: str, exp
         ("ML_INFRA_STATE__USE_PATH_STYLE", "yes", "true or false"),
         ("ML_INFRA_ACCESS__DEPLOYER_CIDRS", "", "The list is empty"),
         ("ML_INFRA_ACCESS__DEPLOYER_CIDRS", "0.0.0.0/0", "the whole world"),
-        ("ML_INFRA_STATE__BUCKET", "x\nkey = 1", "lower-case letters"),
+        ("ML_INFRA_STATE__BUCKET", "x\nkey = 1", "cannot be printed: \\n"),
     ],
 )
 def test_a_problem_in_the_environment_names_the_variable(file: Path, variable: str, text: str, reason: str) -> None:
