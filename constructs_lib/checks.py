@@ -321,6 +321,10 @@ def key_pair_name(value: str) -> str:
     return value
 
 
+# No stack costs as little or as much; beyond, amounts could no longer be printed.
+_HOURLY_LIMIT: Final = (Decimal("0.0001"), Decimal(1_000_000))
+
+
 def hourly_limit(value: object) -> Decimal:
     """US dollars an hour, more than nothing."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -331,4 +335,7 @@ def hourly_limit(value: object) -> Decimal:
         raise RefusedError(
             f"{value} is no limit: it must be more than 0.", 'Write it like 6.50; "" or nothing at all means no limit.'
         )
+    low, high = _HOURLY_LIMIT
+    if not low <= dollars <= high:
+        raise RefusedError(f"{value} is outside {low} to {high:,}.", "Write it like 6.50.")
     return dollars

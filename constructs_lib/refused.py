@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else _ESCAPES.get(char) or _escaped(ord(char)) for char in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same for a message that has lines and columns of its own."""
+    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
+
+
 _ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

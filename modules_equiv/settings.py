@@ -7,7 +7,6 @@ import json
 import os
 import re
 import textwrap
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, fi
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from constructs_lib import checks, regions
+from constructs_lib import checks, regions, toml_text
 from constructs_lib.deployment import Deployment
 from constructs_lib.refused import RefusedError, nearest, printable
 from constructs_lib.settings_model import SettingsModel, Unset
@@ -37,6 +36,7 @@ OTHER_VARIABLES: Final = frozenset(
 )
 
 _WIDTH: Final = 80
+_LARGEST_FILE: Final = 1_000_000  # bytes; settings.toml, which explains every key, has 8,000
 
 
 class DeploymentConfig(SettingsModel):
@@ -212,13 +212,38 @@ def _completed(given: dict[str, Any], region: regions.Region | None) -> dict[str
         data["state"] = {**state, "region": region.name}
     if isinstance(mlcore, dict):
         # az does not follow from az_2: another az is another file system.
-        az = mlcore.get("az", "") or region.zones[0]
-        az_2 = mlcore.get("az_2", "") or next(zone for zone in region.zones if zone != az)
+        az = _given(mlcore, "az", region.zones[0])
+        az_2 = _given(mlcore, "az_2", next(zone for zone in region.zones if zone != az))
         data["mlcore"] = {**mlcore, "az": az, "az_2": az_2}
     return data
 
 
+def _given(table: dict[str, Any], key: str, default: str) -> object:
+    return default if table.get(key, "") == "" else table[key]
+
+
 # --- the file
+
+
+def named_path(environ: Mapping[str, str]) -> Path | None:
+    """The file that ML_INFRA_SETTINGS names, if it names one. Raises SettingsError for a ~ that leads nowhere."""
+    if not (named := environ.get(PATH_VARIABLE)):
+        return None
+    try:
+        return Path(named).expanduser()
+    except RuntimeError:
+        user = named.split("/")[0]
+        raise SettingsError(
+            [
+                Problem(
+                    source=f"the environment variable {PATH_VARIABLE}",
+                    key=None,
+                    value=_shown(named),
+                    reason=f"{user} is nobody's home folder here.",
+                    way_out="Write the path of the file as it is, like /home/me/settings.toml.",
+                )
+            ]
+        ) from None
 
 
 class _UnreadableError(Exception):
@@ -239,26 +264,33 @@ class _Source:
     def find(cls, path: Path | None, environ: Mapping[str, str]) -> Self:
         if path is not None:
             return cls(path, None, optional=False)
-        if named := environ.get(PATH_VARIABLE):
-            return cls(Path(named).expanduser(), PATH_VARIABLE, optional=False)
+        if (named := named_path(environ)) is not None:
+            return cls(named, PATH_VARIABLE, optional=False)
         return cls(DEFAULT_PATH, None, optional=True)
 
     @property
     def label(self) -> str:
         """The path as a person in the current folder would type it."""
-        current = Path.cwd()
+        try:
+            current = Path.cwd()
+        except OSError:  # it was deleted
+            return str(self.path)
         return str(self.path.relative_to(current)) if self.path.is_relative_to(current) else str(self.path)
 
     def read(self) -> dict[str, Any]:
         try:
-            raw = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                raw = file.read(_LARGEST_FILE + 1)
         except FileNotFoundError:
             if self.optional:
                 return {}
             raise self._unreadable("There is no such file.", "Create it, or name another one.") from None
-        except OSError as error:
-            reason = f"The file cannot be read: {error.strerror}."
+        except (OSError, ValueError) as error:
+            reason = f"The file cannot be read: {getattr(error, 'strerror', None) or error}."
             raise self._unreadable(reason, "Make it a file that you may read.") from None
+        if len(raw) > _LARGEST_FILE:
+            reason = f"The file is larger than {_LARGEST_FILE:,} bytes, which no settings are."
+            raise self._unreadable(reason, "Name the file with the settings.")
         try:
             # Some editors begin a file with a byte order mark, which TOML does not know.
             text = raw.decode("utf-8-sig")
@@ -267,16 +299,13 @@ class _Source:
             reason = f"The file is not UTF-8: line {line} has a byte that is not text."
             raise self._unreadable(reason, "Save the file as UTF-8.") from None
         try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            # Only the message knows where; the end of the file has no line of its own.
-            position = re.search(r"line (\d+), column \d+", str(error))
-            lines = text.splitlines()
-            line = int(position[1]) if position else len(lines)
+            return toml_text.parsed(text)
+        except toml_text.TomlError as error:
+            lines, line = text.split("\n"), error.line or 0
             raise self._unreadable(
-                f"This is not TOML: {error}.",
+                str(error),
                 'Strings stand in quotes (name = "x"), lists in brackets (["a", "b"]), and each key occurs once.',
-                value=_masked(f"line {line}: {lines[line - 1].strip()}") if 0 < line <= len(lines) else None,
+                value=_cut(_masked(f"line {line}: {lines[line - 1].strip()}")) if 0 < line <= len(lines) else None,
             ) from None
 
     def _unreadable(self, reason: str, way_out: str, value: str | None = None) -> _UnreadableError:
@@ -350,8 +379,8 @@ def _overrides(environ: Mapping[str, str]) -> tuple[list[_Override], list[Proble
 def _parsed(text: str, field: FieldInfo) -> object:
     """The value of an environment variable: TOML, else the text itself; items of a list may be separated by commas."""
     try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        table = toml_text.parsed(f"value = {text}")
+    except toml_text.TomlError:
         table = {}
     value = table["value"] if table.keys() == {"value"} else text
     if get_origin(field.annotation) is tuple:
@@ -378,8 +407,11 @@ def _wrapped(label: str, text: str) -> str:
 
 def _shown(value: object) -> str:
     """A value as TOML would have it, shortened, without credentials."""
-    shown = _masked(json.dumps(value, ensure_ascii=False, default=str))
-    return shown if len(shown) <= 200 else f"{shown[:197]}..."
+    return _cut(_masked(json.dumps(value, ensure_ascii=False, default=str)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _masked(text: str) -> str:

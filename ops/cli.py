@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
+from constructs_lib.refused import printable_lines
 from modules_equiv.settings import SettingsError
 from ops.commands import account, cost, doctor, remote, status
 from ops.commands.base import OpsError, explained, progress_console, show_json
@@ -102,6 +103,6 @@ def _said(message: str, given: list[str], status: int) -> int:
     if "--json" in ours:
         show_json({"error": message})
     console = progress_console()
-    # Broken between words on a terminal; elsewhere one line.
-    console.print(f"ops: {message}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    # Broken between words on a terminal; elsewhere one line. What AWS or a file says is not obeyed by the terminal.
+    console.print(f"ops: {printable_lines(message)}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
     return status

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modules_equiv.settings import DEFAULT_PATH, PATH_VARIABLE, PREFIX, SettingsError, load_settings
+from constructs_lib import toml_text
+from modules_equiv.settings import DEFAULT_PATH, PREFIX, SettingsError, load_settings, named_path
 from ops.commands.base import OpsError
 
 Key = tuple[str, str]
@@ -24,9 +25,11 @@ _NEW_FILE = "# The settings of this deployment. The settings.toml of the project
 
 
 def settings_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The file that `load_settings` reads: what ML_INFRA_SETTINGS names, else settings.toml of the project."""
-    named = environ.get(PATH_VARIABLE)
-    return Path(named).expanduser() if named else DEFAULT_PATH
+    """The file that `load_settings` reads: what ML_INFRA_SETTINGS names, else settings.toml of the project.
+
+    Raises SettingsError for a ~ that leads nowhere.
+    """
+    return named_path(environ) or DEFAULT_PATH
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,10 @@ class SettingsFile:
         except (OSError, UnicodeDecodeError) as error:
             raise OpsError(f"{path} cannot be read: {error}") from None
         try:
-            tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise OpsError(f"{path} is not TOML: {error}. Correct it first; nothing was changed") from None
+            toml_text.parsed(text)
+        except toml_text.TomlError as error:
+            where = f" (line {error.line})" if error.line else ""
+            raise OpsError(f"{path}{where}: {error} Correct it first; nothing was changed") from None
         return cls(path, text)
 
     def get(self, key: Key) -> Any:

@@ -344,6 +344,8 @@ REFUSED = [
     ("deployment.max_hourly_usd", "-1.5", "-1.5 is no limit", "Write it like 6.50"),
     ("deployment.max_hourly_usd", "inf", "inf is no limit", "means no limit"),
     ("deployment.max_hourly_usd", "nan", "nan is no limit", "means no limit"),
+    ("deployment.max_hourly_usd", "1e308", "1e+308 is outside 0.0001 to 1,000,000", "Write it like 6.50"),
+    ("deployment.max_hourly_usd", "1e-300", "1e-300 is outside 0.0001 to 1,000,000", "Write it like 6.50"),
     ("deployment.max_hourly_usd", '"6.50"', "a number without quotes", "Write it like 6.50"),
     ("deployment.max_hourly_usd", "true", "a number without quotes", "Write it like 6.50"),
     ("access.deployer_cidrs", "[]", "The list is empty", "add /32"),
