@@ -12,7 +12,7 @@ from rich.text import Text
 
 from modules_equiv.settings import DeploymentConfig, SettingsError
 from ops.commands.base import STACKS, Json, Session, require_stack, show
-from ops.doctor import account, key_pair, machines, permissions, quotas, state, tools
+from ops.doctor import account, key_pair, machines, permissions, quotas, state, tools, volumes
 from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown
 from ops.progress import progress
 from ops.settings_file import settings_path
@@ -81,7 +81,7 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
     patient = Patient(session, stacks, key.expanduser() if key else None)
     who = account.caller(session)
     yield "credentials", who.findings
-    checks = (*state.CHECKS, *key_pair.CHECKS, *machines.CHECKS, *quotas.CHECKS)
+    checks = (*state.CHECKS, *key_pair.CHECKS, *machines.CHECKS, *volumes.CHECKS, *quotas.CHECKS)
     if who.arn is None or who.account is None:
         names = ", ".join(check.subject for check in checks)
         yield "the rest", [unknown("the rest", f"not asked, since the credentials do not work: {names}, permissions")]

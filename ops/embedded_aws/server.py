@@ -30,6 +30,7 @@ from werkzeug.serving import make_server
 
 from ops.embedded_aws.control import HOST
 from ops.embedded_aws.gaps import install
+from ops.embedded_aws.gaps.volumes import complete_modifications
 from ops.embedded_aws.retries import ACTION, OnceOnly, described
 
 NAME = "embedded-aws"
@@ -52,7 +53,7 @@ class _AwsError(Exception):
 
 
 class Application(DomainDispatcherApplication):
-    """moto's dispatcher, and beside it GET /_embedded/health and GET /_embedded/gaps."""
+    """moto's dispatcher, and beside it GET /_embedded/health, GET /_embedded/gaps, POST /_embedded/optimized."""
 
     def __init__(self) -> None:
         super().__init__(self._create_backend)
@@ -61,6 +62,7 @@ class Application(DomainDispatcherApplication):
         self._own = Flask(NAME)
         self._own.add_url_rule("/_embedded/health", "health", self._health)
         self._own.add_url_rule("/_embedded/gaps", "gaps", self._list_gaps)
+        self._own.add_url_rule("/_embedded/optimized", "optimized", self._optimized, methods=["POST"])
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if environ.get("PATH_INFO", "").startswith("/_embedded/"):
@@ -73,6 +75,11 @@ class Application(DomainDispatcherApplication):
 
     def _list_gaps(self) -> Response:
         return jsonify(list(self._gaps.values()))
+
+    def _optimized(self) -> Response:
+        """What takes EC2 up to hours after a change of a volume, at once."""
+        with self._one_at_a_time:
+            return jsonify(completed=complete_modifications())
 
     def _create_backend(self, service: Any) -> Flask:
         # None: a service that moto does not know at all.

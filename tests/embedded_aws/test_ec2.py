@@ -1,13 +1,15 @@
 """EC2 and EBS, each as https://docs.aws.amazon.com/AWSEC2/latest/APIReference/ documents it."""
 
 import itertools
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from ops.embedded_aws.control import Endpoint
 from tests.embedded_aws.conftest import ClientFactory
 
 if TYPE_CHECKING:
@@ -305,6 +307,74 @@ def test_a_snapshot_keeps_its_size_when_the_volume_grows(ec2: "EC2Client", data_
     snapshot_id = ec2.create_snapshot(VolumeId=data_volume)["SnapshotId"]
     ec2.modify_volume(VolumeId=data_volume, Size=80)
     assert ec2.describe_snapshots(SnapshotIds=[snapshot_id])["Snapshots"][0]["VolumeSize"] == 50
+
+
+def optimized(endpoint: Endpoint) -> None:
+    """The hours after a change of a volume are over."""
+    request = urllib.request.Request(f"{endpoint.url}/_embedded/optimized", method="POST")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        assert answer.status == 200
+
+
+def refused(call: Callable[..., object], **arguments: Any) -> tuple[str, str]:
+    """Code and message of the refusal."""
+    with pytest.raises(ClientError) as error:
+        call(**arguments)
+    found = error.value.response["Error"]
+    return found["Code"], found["Message"]
+
+
+def test_a_volume_is_not_changed_while_a_change_is_not_completed(
+    ec2: "EC2Client", endpoint: Endpoint, data_volume: str
+) -> None:
+    ec2.modify_volume(VolumeId=data_volume, Size=60)
+    (shown,) = ec2.describe_volumes_modifications(VolumeIds=[data_volume])["VolumesModifications"]
+    assert (shown["ModificationState"], shown["TargetSize"], "EndTime" in shown) == ("optimizing", 60, False)
+    assert ec2.describe_volumes(VolumeIds=[data_volume])["Volumes"][0]["Size"] == 60
+
+    # What hashicorp/aws sends when nothing but final_snapshot changes: the throughput that the volume has.
+    code, message = refused(ec2.modify_volume, VolumeId=data_volume, Throughput=1000)
+    assert code == "IncorrectModificationState"
+    assert message == f"Volume {data_volume} cannot be modified in modification state OPTIMIZING"
+
+    optimized(endpoint)
+    (shown,) = ec2.describe_volumes_modifications(VolumeIds=[data_volume])["VolumesModifications"]
+    assert (shown["ModificationState"], shown["Progress"]) == ("completed", 100)
+    ec2.modify_volume(VolumeId=data_volume, Throughput=1000)
+
+
+def test_a_volume_is_changed_four_times_a_day(ec2: "EC2Client", endpoint: Endpoint, data_volume: str) -> None:
+    for size in (51, 52, 53, 54):
+        ec2.modify_volume(VolumeId=data_volume, Size=size)
+        optimized(endpoint)
+    code, message = refused(ec2.modify_volume, VolumeId=data_volume, Size=55)
+    assert code == "VolumeModificationRateExceeded"
+    assert message.startswith("You've reached the maximum modification rate per volume limit.")
+
+
+def test_a_volume_never_becomes_smaller(ec2: "EC2Client", data_volume: str) -> None:
+    assert refused(ec2.modify_volume, VolumeId=data_volume, Size=49) == (
+        "InvalidParameterValue",
+        "New size cannot be smaller than existing size",
+    )
+
+
+def test_a_volume_is_not_smaller_than_its_snapshot(ec2: "EC2Client", data_volume: str) -> None:
+    snapshot_id = ec2.create_snapshot(VolumeId=data_volume)["SnapshotId"]
+    code, message = refused(ec2.create_volume, AvailabilityZone="us-east-1a", Size=49, SnapshotId=snapshot_id)
+    assert code == "InvalidParameterValue"
+    assert message == f"Volume of size 49GB is smaller than snapshot '{snapshot_id}', expect size >= 50GB"
+    assert ec2.create_volume(AvailabilityZone="us-east-1a", Size=50, SnapshotId=snapshot_id)["Size"] == 50
+
+
+def test_a_root_volume_is_not_smaller_than_its_image(ec2: "EC2Client", image_id: str, network: Network) -> None:
+    small: Any = [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 7}}]
+    code, message = refused(
+        ec2.run_instances, ImageId=image_id, MinCount=1, MaxCount=1, InstanceType="t3.nano",
+        SubnetId=network.subnet_id, BlockDeviceMappings=small,
+    )  # fmt: skip
+    assert code == "InvalidBlockDeviceMapping"
+    assert "expect size >= 8GB" in message
 
 
 def test_own_snapshots_do_not_include_those_of_public_images(ec2: "EC2Client", data_volume: str, image_id: str) -> None:

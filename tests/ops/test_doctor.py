@@ -604,6 +604,116 @@ def test_no_snapshot_is_spoken_of_where_nothing_is_deployed(person: Person) -> N
     assert not any(each["subject"].endswith("snapshot") for each in ended.document["findings"])
 
 
+# --- volumes that a deploy would change or make
+
+
+def put_state(person: Person, stack: str, kind: str, name: str, attributes: Mapping[str, Any]) -> None:
+    """The stack's state, with nothing in it but this."""
+    resource = {"mode": "managed", "type": kind, "name": name, "instances": [{"attributes": dict(attributes)}]}
+    state = {"version": 4, "serial": 1, "outputs": {}, "resources": [resource]}
+    person.aws("s3").put_object(
+        Bucket=BUCKET, Key=f"ml-core/ml-core/us-east-1/{stack}.tfstate", Body=json.dumps(state).encode()
+    )
+
+
+def real_volume(person: Person, size: int = 50) -> str:
+    """A data volume with a state that says so."""
+    made = person.aws("ec2").create_volume(
+        AvailabilityZone="us-east-1a", Size=size, VolumeType="gp3", Iops=8000, Throughput=1000
+    )
+    id: str = made["VolumeId"]
+    attributes = {"id": id, "size": size, "iops": 8000, "throughput": 1000, "final_snapshot": True}
+    put_state(person, "train-model", "aws_ebs_volume", "msls", attributes)
+    return id
+
+
+NO_SNAPSHOT = {"ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SNAPSHOT_ON_DESTROY": "false"}
+
+
+def test_a_change_that_ec2_refuses_while_the_one_before_is_not_completed(person: Person) -> None:
+    """The provider sends ModifyVolume for snapshot_on_destroy, too."""
+    id = real_volume(person)
+    person.aws("ec2").modify_volume(VolumeId=id, Iops=9000)
+
+    assert problems(person.ops("doctor", "--json")) == []
+
+    ended = person.ops("doctor", "--json", **NO_SNAPSHOT)
+    is_the_only_problem(
+        ended,
+        "train-model: data volume",
+        f"a deploy would change {id} (train_model.data_volume.snapshot_on_destroy = false), and EC2 refuses",
+        f"describe-volumes-modifications --region us-east-1 --volume-ids {id}",
+    )
+    assert "is not completed (optimizing, 0 %)" in finding(ended, "train-model: data volume")[1]
+
+
+def test_a_change_that_ec2_takes_is_told(person: Person) -> None:
+    id = real_volume(person)
+
+    state, detail, _ = finding(person.ops("doctor", "--json", **NO_SNAPSHOT), "train-model: data volume")
+
+    assert (state, detail.partition(". ")[0]) == (
+        "ok",
+        f"a deploy changes {id}: train_model.data_volume.snapshot_on_destroy = false",
+    )
+
+
+def test_a_volume_that_would_become_smaller(person: Person) -> None:
+    id = real_volume(person, 100)
+
+    ended = person.ops("doctor", "--json")
+
+    is_the_only_problem(
+        ended,
+        "train-model: data volume",
+        f"train_model.data_volume.size_gb is 50, and {id} has 100 GiB",
+        "set train_model.data_volume.size_gb = 100",
+    )
+
+
+def test_a_root_volume_that_would_become_smaller(person: Person) -> None:
+    root = {"volume_id": "vol-0123456789abcdef0", "volume_size": 200, "iops": 3000, "throughput": 125}
+    put_state(person, "train-model", "aws_instance", "worker", {"id": "i-1", "root_block_device": [root]})
+
+    is_the_only_problem(
+        person.ops("doctor", "--json"),
+        "train-model: root volume",
+        "train_model.root_volume.size_gb is 130, and vol-0123456789abcdef0 has 200 GiB",
+        "set train_model.root_volume.size_gb = 200",
+    )
+
+
+def kept_snapshot(person: Person, size: int) -> str:
+    """A snapshot of a destroyed data volume of this deployment."""
+    ec2 = person.aws("ec2")
+    tags = [{"Key": "Name", "Value": "ml-core MSLS Volume"}, {"Key": "deployment", "Value": "ml-core"}]
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=size, VolumeType="gp3")["VolumeId"]
+    specification = [{"ResourceType": "snapshot", "Tags": tags}]
+    id: str = ec2.create_snapshot(VolumeId=volume, TagSpecifications=specification)["SnapshotId"]
+    return id
+
+
+def test_a_snapshot_that_is_larger_than_the_new_volume(person: Person) -> None:
+    newest = kept_snapshot(person, 80)
+
+    is_the_only_problem(
+        person.ops("doctor", "--json"),
+        "train-model: data volume",
+        f"a new one starts from {newest} of ",
+        "set train_model.data_volume.size_gb = 80",
+    )
+    larger = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SIZE_GB="80")
+    assert finding(larger, "train-model: data volume")[0] == "ok"
+    blank = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__DATA_VOLUME__RESTORE="none")
+    assert problems(blank) == []
+
+
+def test_a_snapshot_that_does_not_exist(person: Person) -> None:
+    ended = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__DATA_VOLUME__RESTORE="snap-0123456789abcdef0")
+
+    is_the_only_problem(ended, "train-model: data volume", "EC2 has no snapshot snap-0123456789abcdef0", "restore = ")
+
+
 # --- the key pair
 
 

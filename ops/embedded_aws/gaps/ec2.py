@@ -17,6 +17,7 @@ from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.monitoring import Monitoring
 
 from ops.embedded_aws.gaps.patching import add, replace, wrap
+from ops.embedded_aws.gaps.volumes import refuse_smaller
 from ops.embedded_aws.images import IMAGES, PublicImage
 
 _GP3_THROUGHPUT = 125  # MiB/s, https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
@@ -88,6 +89,9 @@ def parse_block_device_mapping(original: Callable[..., Any], self: InstanceRespo
             ebs.update(requested["Ebs"])
             if "VolumeSize" not in ebs and "SnapshotId" not in ebs:
                 raise MissingParameterError("size or snapshotId")
+            if "VolumeSize" in ebs and "SnapshotId" in ebs:
+                snapshot = self.ec2_backend.get_snapshot(ebs["SnapshotId"])
+                refuse_smaller(int(ebs["VolumeSize"]), snapshot, "InvalidBlockDeviceMapping")
     return [{"DeviceName": name, "Ebs": ebs} for name, ebs in mappings.items()]
 
 
