@@ -39,7 +39,6 @@ begin() {
   room
   exec 9>"$STATE/lock"
   flock -w 1800 9 || die "another run holds $STATE/lock: see what it waits for (ps), then run this again"
-  rm -f "$STATE/publish.failed"
   if [[ $STATE != "$MEMORY" ]]; then
     [[ ! -e $STATE/status.jsonl ]] || mv -f "$STATE/status.jsonl" "$STATE/status.previous.jsonl"
     : >"$STATE/status.jsonl"
@@ -137,23 +136,27 @@ record() {
 }
 record_line() { printf '{%s,"error":"%s"}\n' "${HEADS[$1]}" "$(json_text 1000 "${ERRORS[$1]}")" >>"$STATE/status.jsonl"; }
 
-# json_text LIMIT TEXT: its last characters, escaped.
+# json_text LIMIT TEXT: its last characters, escaped, and without "{{", which SSM refuses in a value.
 json_text() {
   local text=$2
   ((${#text} <= $1)) || text=${text:${#text}-$1}
   text=${text//\\/\\\\}
+  text=${text//\{\{/\{\\u007b}
   printf '%s' "${text//\"/\\\"}"
 }
 
 # publish_soon: without waiting for it (the CLI takes a second): one after the other, and what is outdated not at all.
 publish_soon() {
-  # Whoever did not answer is asked again at the end only.
-  [[ ! -e $STATE/publish.failed ]] || return 0
   local mine=$((++PUBLISHED))
   echo "$mine" >"$STATE/publish.newest"
   (
     flock 8
-    [[ $(<"$STATE/publish.newest") != "$mine" ]] || publish || touch "$STATE/publish.failed"
+    # What could not be put is tried again until there is something newer; nothing here outlives the boot for long.
+    for _ in {1..20}; do
+      [[ $(<"$STATE/publish.newest") == "$mine" ]] || break
+      ! publish || break
+      sleep 5
+    done
   ) 8>"$STATE/publish.lock" 9>&- &
 }
 
@@ -161,7 +164,7 @@ publish_soon() {
 publish_last() {
   echo last >"$STATE/publish.newest"
   flock "$STATE/publish.lock" true
-  publish || log "the status could not be put into $STATUS_PARAMETER: see $STATE/publish.log"
+  retry 4 5 publish || log "the status could not be put into $STATUS_PARAMETER: see $STATE/publish.log"
 }
 
 # publish: the whole status into this machine's one SSM parameter, at most the 4096 bytes that it takes.
@@ -204,7 +207,7 @@ apt_get() { retry 5 15 apt_once "$@"; }
 apt_once() {
   # What a power cut left half configured: until that is done, apt only says that it must be.
   dpkg --force-confold --configure -a || true
-  apt-get -y -o DPkg::Lock::Timeout=600 "$@"
+  apt-get -y "$@"
 }
 
 # apt_install PACKAGE...: needs no network when all are there.
@@ -221,17 +224,21 @@ apt_install() {
 # Ubuntu has no package of it; AWS's snap is signed, and snapd checks that.
 install_aws_cli() { command -v aws >/dev/null || retry 5 15 snap install aws-cli --classic --channel=v2/stable; }
 
-# at_every_boot SCRIPT: user data runs once in a machine's life, this unit at each later boot.
+# at_every_boot SCRIPT: user data runs once in a machine's life, this unit at each later boot. In an image that is made of
+# this machine it is another's, whose user data is still to come: there it does nothing.
 at_every_boot() {
+  # Whoever runs apt (installers of others do, too) waits for whoever runs it already.
+  put_file /etc/apt/apt.conf.d/50ml-infra <<<'DPkg::Lock::Timeout "600";'
   put_file /etc/systemd/system/ml-infra-boot.service <<UNIT
 [Unit]
 Description=Brings this machine to its state
 Wants=network-online.target
-After=network-online.target efs.mount data.mount var-lib-grafana.mount
+After=cloud-init.service network-online.target efs.mount data.mount var-lib-grafana.mount
 [Service]
 Type=oneshot
 # The tunnel that mount.efs started stays.
 KillMode=process
+ExecCondition=/bin/bash -c '. $FILES/lib.sh; [[ "\$\$(machine)" == "$(machine)" ]]'
 ExecStart=$FILES/$1
 [Install]
 WantedBy=multi-user.target
@@ -257,7 +264,7 @@ install_efs_utils() {
     retry 5 10 dnf install -y amazon-efs-utils
   else
     fetch https://amazon-efs-utils.aws.com/efs-utils-installer.sh "$STATE/efs-utils-installer.sh"
-    retry 3 20 sh "$STATE/efs-utils-installer.sh" --install
+    retry 5 30 sh "$STATE/efs-utils-installer.sh" --install
   fi
 }
 

@@ -29,6 +29,7 @@ from modules_equiv.mlcore.outputs import (
 )
 
 _HERE: Final = Path(__file__).parent
+_BOOT_FILES: Final = [user_data.LIBRARY, *sorted((_HERE / "boot").iterdir())]
 
 
 class MlCoreStack(BaseStack):
@@ -102,7 +103,7 @@ class MlCoreStack(BaseStack):
             role=self.jump_access,
             user_data=user_data.render(
                 values={**self.boot_values(), **self.jump_status.values},
-                files=[user_data.LIBRARY, _HERE / "boot" / "jump.sh"],
+                files=_BOOT_FILES,
                 main="jump.sh",
             ),
         )

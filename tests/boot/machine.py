@@ -513,14 +513,14 @@ class Machine:
         self.prepare("/etc/systemd/system/boot-test-first.service", _FIRST_BOOT_UNIT)
         self._enable("boot-test-first.service", "multi-user.target")
 
-    def forget_first_boot(self) -> None:
-        """The next boot is the first one of a machine that was made from its disk; `first_boot` gives it user data."""
-        for path in (
-            "/var/lib/boot-test-done",
-            "/etc/systemd/system/multi-user.target.wants/boot-test-first.service",
-            "/etc/systemd/system/multi-user.target.wants/ml-infra-boot.service",
-        ):
+    def become_an_image(self, instance_id: str) -> None:
+        """The next boot is the first of another machine, made from this disk; `first_boot` gives it user data.
+
+        instance_id: cloud-init knows the new one before the network is there.
+        """
+        for path in ("/var/lib/boot-test-done", "/etc/systemd/system/multi-user.target.wants/boot-test-first.service"):
             self.on_root(path).unlink()
+        self.prepare("/var/lib/cloud/data/instance-id", f"{instance_id}\n")
 
     def start_with(self, user_data: str) -> None:
         """Boots for the first time and returns while the user data runs."""

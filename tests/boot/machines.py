@@ -18,6 +18,7 @@ MOUNT_TARGET = "10.20.2.20"
 ACCESS_POINT = "fsap-0123456789abcdef0"
 FILE_SYSTEM = "fs-0123456789abcdef0"
 INSTANCE_ID = "i-0123456789abcdef0"
+OTHER_INSTANCE_ID = "i-0fedcba9876543210"
 TRAINING_REPOSITORY = "https://github.com/DMW2151/msls-pytorch-dcgan"
 
 # Profile -> an instance type of it, and its accelerators.
@@ -117,7 +118,7 @@ def furnish(machine: Machine, *, efs: Disk, endpoint: str = f"http://127.0.0.1:{
 # Packages are there as soon as they were asked for.
 _APT_GET = r"""
 [[ $* == *" install "* ]] || exit 0
-for package in "${@:6}"; do
+for package in "${@:4}"; do
   ! dpkg-query -W "${package%%=*}" >/dev/null 2>&1 || continue
   printf 'Package: %s\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nMaintainer: t\nDescription: t\n\n' \
     "${package%%=*}" >>/var/lib/dpkg/status

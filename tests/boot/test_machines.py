@@ -159,6 +159,23 @@ def test_an_accelerator_that_is_missing_is_said_and_all_else_is_done(
     assert status.failed.keys() == {"accelerator"}
 
 
+def test_an_image_of_a_worker_is_the_new_machine_and_not_the_old_one(workshop: Workshop) -> None:
+    """Whose data volume is elsewhere: its unit would wait for that, and call the new machine degraded."""
+    other = "vol-0aaaaaaaaaaaaaaaa"
+    machine = workshop.settled(again=True)
+    machine.insert(workshop.disk(), "nvme1n1", other)
+    status = machine.first_boot(workshop.worker().replace(VOLUME_ID, other))
+
+    assert (status.state, status.failed) == READY
+    assert published(machine, "train-model", "worker")["machine"] == machines.OTHER_INSTANCE_ID
+    assert machine.run("systemctl show -P Result ml-infra-boot").stdout == "exec-condition\n"
+
+    status = machine.reboot()
+
+    assert (status.state, status.failed) == READY
+    assert machine.run("systemctl show -P Result ml-infra-boot").stdout == "success\n"
+
+
 def test_jump_host(workshop: Workshop) -> None:
     machine = workshop.machine()
     machine.run_before("ssh-keygen -A")
@@ -181,8 +198,13 @@ def test_jump_host(workshop: Workshop) -> None:
     assert {key: effective[key] for key in expected} == expected
     updates = machine.run("apt-config dump | grep -E 'Periodic::Unattended|Automatic-Reboot '").stdout
     assert 'APT::Periodic::Unattended-Upgrade "1";' in updates
-    assert 'Unattended-Upgrade::Automatic-Reboot "true";' in updates
-    assert machine.run("systemctl is-active unattended-upgrades.service").stdout == "active\n"
+    # Which would end tunnels and copies: those are in no utmp.
+    assert 'Unattended-Upgrade::Automatic-Reboot "false";' in updates
+    units = "unattended-upgrades.service ml-infra-reboot.timer"
+    assert machine.run(f"systemctl is-active {units}").stdout == "active\nactive\n"
+    assert machine.run("apt-config dump DPkg::Lock::Timeout").stdout == 'DPkg::Lock::Timeout "600";\n'
+    machine.run("systemctl start ml-infra-reboot.service")
+    assert machine.run("systemctl show -P Result ml-infra-reboot.service").stdout == "success\n"
     configuration = machine.run("sha256sum /etc/ssh/sshd_config.d/* /etc/apt/apt.conf.d/*").stdout
 
     status = machine.reboot()

@@ -169,7 +169,7 @@ class Workshop:
         machine.become_copy_of(self.settled_worker)
         machine.prepare("/etc/fstab", FSTAB)
         if again:
-            machine.forget_first_boot()
+            machine.become_an_image(machines.OTHER_INSTANCE_ID)
         return machine
 
     def worker(self, profile: str = "none", **settings: str) -> str:

@@ -66,3 +66,19 @@ def test_a_generated_password_comes_back_only_decrypted(ssm: "SSMClient", client
     ssm.put_parameter(Name="/ml-core/password", Value=password, Type="SecureString")
     assert ssm.get_parameter(Name="/ml-core/password", WithDecryption=True)["Parameter"]["Value"] == password
     assert ssm.get_parameter(Name="/ml-core/password")["Parameter"]["Value"] != password
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ('{"error":"docker info -f {{json .Runtimes}}"}', "can't nest another parameter"),
+        ("{{ssm:other}}", "can't nest another parameter"),
+        ("x" * 4097, "maximum parameter value of 4096 characters"),
+    ],
+)
+def test_values_that_parameters_do_not_take(ssm: "SSMClient", value: str, reason: str) -> None:
+    ssm.put_parameter(Name="/ml-core/status", Value="{ {x} }", Type="String", Overwrite=True)
+    with pytest.raises(ClientError, match=reason) as refused:
+        ssm.put_parameter(Name="/ml-core/status", Value=value, Overwrite=True)
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
+    assert ssm.get_parameter(Name="/ml-core/status")["Parameter"]["Value"] == "{ {x} }"

@@ -7,10 +7,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIB = ROOT / "constructs_lib" / "boot" / "lib.sh"
 DISKS = ROOT / "constructs_lib" / "boot" / "disks.sh"
 JUMP = ROOT / "modules_equiv" / "mlcore" / "boot" / "jump.sh"
+REBOOT = JUMP.with_name("reboot.sh")
 METRICS = ROOT / "modules_equiv" / "stats_monitor" / "boot"
 DASHBOARD = ROOT / "modules_equiv" / "stats_monitor" / "dashboards" / "machines.json"
 WORKER = ROOT / "modules_equiv" / "train_model" / "boot"
@@ -32,7 +34,7 @@ AGENT_GPU = ROOT / "constructs_lib" / "cloudwatch_agent_nvidia.json"
 
 SCRIPTS = sorted([*ROOT.glob("constructs_lib/boot/*.sh"), *ROOT.glob("modules_equiv/*/boot/*.sh")])
 SHIPPED = {
-    "jump": [LIB, JUMP],
+    "jump": [LIB, JUMP, REBOOT],
     "metrics": [LIB, DISKS, *sorted(METRICS.iterdir()), DASHBOARD],
     "worker-nvidia": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_nvidia.sh"],
     "worker-gaudi": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_gaudi.sh"],
@@ -63,6 +65,7 @@ def test_all_the_scripts_are_looked_at() -> None:
         "lib.sh",
         "disks.sh",
         "jump.sh",
+        "reboot.sh",
         "metrics.sh",
         "worker.sh",
         "train.sh",
@@ -132,7 +135,7 @@ def test_the_defect_patterns_find_the_defects(defect: str, line: str) -> None:
 def test_apt_get_is_run_in_one_place_and_never_asks() -> None:
     calls = {relative(script): re.findall(r"apt-get [^\n]*", code_of(script)) for script in SCRIPTS}
     assert {name: found for name, found in calls.items() if found} == {
-        "constructs_lib/boot/lib.sh": ['apt-get -y -o DPkg::Lock::Timeout=600 "$@"']
+        "constructs_lib/boot/lib.sh": ['apt-get -y "$@"']
     }
     assert "DEBIAN_FRONTEND=noninteractive" in LIB.read_text(encoding="utf-8")
 
@@ -231,6 +234,51 @@ def test_jump_host_does_nothing_else() -> None:
         "aws_cli",
         "security_updates",
     ]
+
+
+@pytest.fixture
+def reboots(tmp_path: Path, bash: "Bash") -> Callable[[int], bool]:
+    """Whether the jump host, whose SSH server listens on that port, reboots now."""
+    bash.stand_in("systemctl", f"[[ $1 == reboot ]] && touch {tmp_path}/rebooted; [[ $1 != is-active ]]")
+    bash.state.mkdir()
+    (bash.state / "state").write_text("ready\n", encoding="utf-8")
+    (tmp_path / "reboot-required").touch()
+
+    def run(port: int) -> bool:
+        (tmp_path / "rebooted").unlink(missing_ok=True)
+        environment = {"ML_INFRA_RUN": str(tmp_path), "ML_INFRA_STATE": str(bash.state), "ML_INFRA_SSH_PORT": str(port)}
+        path = f"{bash.bin}:/usr/sbin:/sbin:/usr/bin:/bin"
+        subprocess.run(["bash", REBOOT], env={**environment, "PATH": path}, check=True, timeout=60)
+        return (tmp_path / "rebooted").exists()
+
+    return run
+
+
+def test_a_reboot_after_updates_waits_for_tunnels_and_copies(
+    reboots: Callable[[int], bool], tmp_path: Path, bash: "Bash"
+) -> None:
+    need("ss")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), server.accept()[0]:
+            assert not reboots(port)
+            # Two weeks later, though an update has written anew what it asks for.
+            since = tmp_path / "ml-infra" / "reboot-required-since"
+            os.utime(since, (time.time() - 15 * 86400,) * 2)
+            assert reboots(port)
+            os.utime(since)
+            assert not reboots(port)
+    assert reboots(port)
+
+    (bash.state / "state").write_text("running aws_cli\n", encoding="utf-8")
+    assert not reboots(port)
+    (bash.state / "state").write_text("degraded: aws_cli\n", encoding="utf-8")
+    assert reboots(port)
+    bash.stand_in("systemctl", f"touch {tmp_path}/rebooted-during-updates.$1")
+    assert not reboots(port)
+    (tmp_path / "reboot-required").unlink()
+    assert not reboots(port)
+    assert not (tmp_path / "rebooted-during-updates.reboot").exists()
 
 
 # --- CloudWatch agent ---
@@ -642,14 +690,22 @@ def test_what_stands_on_a_failed_stage_is_skipped_as_failed(bash: Bash) -> None:
 
 def published(bash: Bash) -> list[dict[str, Any]]:
     """Every status that was put into the parameter, in order."""
-    lines = (bash.folder / "published").read_text(encoding="utf-8").splitlines()
+    lines = (bash.bin / "aws.published").read_text(encoding="utf-8").splitlines()
     assert max(len(line.encode()) for line in lines) <= 4096
     return [json.loads(line) for line in lines]
 
 
-def ssm(bash: Bash) -> None:
-    """An AWS CLI that keeps what it is given."""
-    bash.stand_in("aws", f'while [[ $1 != --value ]]; do shift; done\nprintf "%s\\n" "$2" >>{bash.folder}/published')
+# Of PutParameter: "Parameter value can't nest another parameter. Do not use \"{{}}\" in the value."
+PUT = """\
+while [[ $1 != --value ]]; do shift; done
+[[ $2 != *"{{"* ]] || { echo "ValidationException" >&2; exit 254; }
+printf '%s\\n' "$2" >>"$0.published"
+"""
+
+
+def ssm(bash: Bash, before: str = "") -> None:
+    """An AWS CLI that keeps what it is given, where SSM would; `before` is run first."""
+    bash.stand_in("aws", f"{before}\n{PUT}")
 
 
 def test_the_status_is_published_from_the_first_stage_to_the_end(bash: Bash) -> None:
@@ -667,13 +723,11 @@ def test_the_status_is_published_from_the_first_stage_to_the_end(bash: Bash) -> 
 
 def test_a_slow_cli_holds_up_no_stage_and_the_end_comes_last(bash: Bash) -> None:
     """The first call does not return before the last stage has run."""
-    bash.stand_in(
-        "aws",
-        f"while [[ $1 != --value ]]; do shift; done\n"
+    ssm(
+        bash,
         f"if [[ ! -e {bash.folder}/first ]]; then\n"
         f"  touch {bash.folder}/first; until [[ -e {bash.folder}/go ]]; do sleep 0.05; done\n"
-        "fi\n"
-        f'printf "%s\\n" "$2" >>{bash.folder}/published',
+        "fi",
     )
     ran = bash.run(
         f"begin; STATUS_PARAMETER=/a; stage one true; until [[ -e {bash.folder}/first ]]; do sleep 0.05; done\n"
@@ -701,17 +755,40 @@ def test_a_long_status_is_shortened_to_what_a_parameter_takes(bash: Bash) -> Non
     assert all(str(found["error"]).startswith("xxx") and len(str(found["error"])) == 1000 for found in bash.stages())
 
 
-def test_a_status_that_nobody_takes_is_tried_at_the_end_again_and_changes_nothing(bash: Bash) -> None:
-    bash.stand_in("aws", f'echo "Unable to locate credentials" >&2; echo x >>{bash.folder}/tries; exit 255')
+def test_braces_that_ssm_refuses_arrive_all_the_same(bash: Bash) -> None:
+    """As in what docker and jinja say."""
+    ssm(bash)
+    said = "docker info -f {{json .Runtimes}} {{{x}}} {{{{y {"
+    bash.run(f"begin; STATUS_PARAMETER=/a; bad() {{ echo '{said}'; false; }}; stage one bad; finish")
+
+    last = published(bash)[-1]
+    assert [found["error"] for found in last["stages"]] == [f"{said}|"]
+    assert bash.stages() == last["stages"]
+
+
+def test_a_status_that_could_not_be_put_is_put_before_the_end_of_its_stage(bash: Bash) -> None:
+    """Throttled, or cut off for a moment; a stage may take an hour."""
+    ssm(bash, f'if [[ ! -e {bash.folder}/tried ]]; then touch {bash.folder}/tried; echo "Throttled" >&2; exit 254; fi')
+    bash.stand_in("sleep", "exec /usr/bin/sleep 0.05")
     ran = bash.run(
-        "begin; STATUS_PARAMETER=/a; stage one true\n"
-        "until [[ -e $STATE/publish.failed ]]; do sleep 0.05; done; stage two true; stage three true; finish"
+        f"begin; STATUS_PARAMETER=/a; waits() {{ until [[ -e {bash.bin}/aws.published ]]; do sleep 0.05; done; }}\n"
+        "stage one waits; stage two true; finish"
     )
+    assert ran.returncode == 0
+    states = [found["state"] for found in published(bash)]
+    assert (states[0], states[-1]) == ("running one", "ready")
+
+
+def test_a_status_that_nobody_takes_is_tried_for_a_while_and_changes_nothing(bash: Bash) -> None:
+    bash.stand_in("aws", f'echo "Unable to locate credentials" >&2; echo x >>{bash.folder}/tries; exit 255')
+    bash.stand_in("sleep", "exec /usr/bin/sleep 0.01")
+    ran = bash.run("begin; STATUS_PARAMETER=/a; stage one true; stage two true; finish")
     assert ran.returncode == 0
     assert bash.end_state() == "ready"
     assert f"the status could not be put into /a: see {bash.state}/publish.log" in ran.stdout
     assert "Unable to locate credentials" in (bash.state / "publish.log").read_text(encoding="utf-8")
-    assert (bash.folder / "tries").read_text(encoding="utf-8") == "x\nx\n"
+    # Four times at the end, and for each stage at most twenty times.
+    assert 4 <= (bash.folder / "tries").read_text(encoding="utf-8").count("x") <= 44
 
 
 def test_a_script_that_breaks_outside_its_stages_publishes_that(bash: Bash) -> None:
@@ -757,8 +834,8 @@ def test_packages_that_are_there_are_not_asked_for_again(bash: Bash) -> None:
     assert not (bash.folder / "apt").exists()
     assert bash.run("apt_install there absent=1.2").returncode == 0
     assert (bash.folder / "apt").read_text(encoding="utf-8").splitlines() == [
-        "-y -o DPkg::Lock::Timeout=600 update",
-        "-y -o DPkg::Lock::Timeout=600 install --no-install-recommends there absent=1.2",
+        "-y update",
+        "-y install --no-install-recommends there absent=1.2",
     ]
 
 

@@ -40,11 +40,24 @@ security_updates() {
   put_file /etc/apt/apt.conf.d/52ml-infra <<'CONF'
 APT::Periodic::Update-Package-Lists "1";
 APT::Periodic::Unattended-Upgrade "1";
-Unattended-Upgrade::Automatic-Reboot "true";
-Unattended-Upgrade::Automatic-Reboot-WithUsers "false";
-Unattended-Upgrade::Automatic-Reboot-Time "04:00";
+Unattended-Upgrade::Automatic-Reboot "false";
 CONF
-  systemctl enable --now unattended-upgrades.service apt-daily.timer apt-daily-upgrade.timer
+  put_file /etc/systemd/system/ml-infra-reboot.service <<UNIT
+[Unit]
+Description=Reboots after updates, when nobody is connected
+[Service]
+Type=oneshot
+ExecStart=$FILES/reboot.sh
+UNIT
+  put_file /etc/systemd/system/ml-infra-reboot.timer <<'UNIT'
+[Timer]
+OnCalendar=hourly
+RandomizedDelaySec=10min
+[Install]
+WantedBy=timers.target
+UNIT
+  systemctl daemon-reload
+  systemctl enable --now unattended-upgrades.service apt-daily.timer apt-daily-upgrade.timer ml-infra-reboot.timer
 }
 
 stage every_boot at_every_boot jump.sh

@@ -1,15 +1,19 @@
 """Systems Manager."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from moto.core.utils import utcnow
+from moto.ssm.exceptions import ValidationException
 from moto.ssm.models import Parameter, ParameterDict, SimpleSystemManagerBackend
 
 from ops.embedded_aws.gaps.patching import wrap
 from ops.embedded_aws.images import IMAGES
 
 _PUBLIC = "/aws/service"
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+_STANDARD_CHARACTERS = 4096
 
 
 def load_public_parameters(original: Callable[..., None], self: ParameterDict, key: str) -> None:
@@ -43,7 +47,26 @@ def describe_parameters(original: Callable[..., list[Parameter]], self: Any, *ar
     return [parameter for parameter in original(self, *args, **kw) if not parameter.name.startswith(_PUBLIC)]
 
 
+def put_parameter(original: Callable[..., Parameter], self: Any, *args: Any, **kw: Any) -> Parameter:
+    """PutParameter: refuses values that name other parameters, and what is too long for a standard one.
+
+    https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html (Value). Of "{{" without "}}"
+    it says nothing; that is refused too.
+    """
+    given = signature(original).bind(self, *args, **kw).arguments
+    value = str(given.get("value") or "")
+    if "{{" in value:
+        raise ValidationException('Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.')
+    if len(value) > _STANDARD_CHARACTERS and (given.get("tier") or "Standard") == "Standard":
+        raise ValidationException(
+            f"Standard tier parameters support a maximum parameter value of {_STANDARD_CHARACTERS} characters. To "
+            "create a larger parameter value, upgrade the parameter to use the advanced-parameter tier."
+        )
+    return original(self, *args, **kw)
+
+
 def install() -> None:
     """Puts the closures of this module into moto."""
     wrap(ParameterDict, "_check_loading_status", load_public_parameters)
     wrap(SimpleSystemManagerBackend, "describe_parameters", describe_parameters)
+    wrap(SimpleSystemManagerBackend, "put_parameter", put_parameter)
