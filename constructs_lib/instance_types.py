@@ -188,3 +188,14 @@ def host_type(name: str) -> str:
             f"Choose one of {', '.join(hosts)}.",
         )
     return row.name
+
+
+def metrics_type(name: str) -> str:
+    """`name`, when the metrics host can be of this type: one of the jump host's with the memory for it."""
+    if host_type(name) == "t3.nano":
+        # https://grafana.com/docs/grafana/v13.2/setup-grafana/installation/#hardware-recommendations
+        raise RefusedError(
+            "t3.nano has 0.5 GiB of memory, and Grafana alone wants that much, without TensorBoard and Docker.",
+            "Choose one of t3.small, t3.medium, t3.large.",
+        )
+    return name

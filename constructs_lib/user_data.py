@@ -11,9 +11,10 @@ from constructs_lib.terraform_text import REFERENCE, literal
 # EC2: 16 KB before base64. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html
 USER_DATA_LIMIT = 16384
 
-# Shell functions: what every main script sources, and what finds, formats and mounts disks.
+# Shell functions: what every main script sources, what finds, formats and mounts disks, and swap.
 LIBRARY = Path(__file__).with_name("boot") / "lib.sh"
 DISKS = Path(__file__).with_name("boot") / "disks.sh"
+MEMORY = Path(__file__).with_name("boot") / "memory.sh"
 
 _ENV_FILE = "/etc/ml-infra/boot.env"
 FOLDER = "/usr/local/lib/ml-infra"

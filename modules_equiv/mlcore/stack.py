@@ -29,7 +29,7 @@ from modules_equiv.mlcore.outputs import (
 )
 
 _HERE: Final = Path(__file__).parent
-_BOOT_FILES: Final = [user_data.LIBRARY, *sorted((_HERE / "boot").iterdir())]
+_BOOT_FILES: Final = [user_data.LIBRARY, user_data.MEMORY, *sorted((_HERE / "boot").iterdir())]
 
 
 class MlCoreStack(BaseStack):

@@ -23,6 +23,7 @@ _HERE: Final = Path(__file__).parent
 _BOOT_FILES: Final = [
     user_data.LIBRARY,
     user_data.DISKS,
+    user_data.MEMORY,
     *sorted((_HERE / "boot").iterdir()),
     _HERE / "dashboards" / "machines.json",
 ]

@@ -107,6 +107,9 @@ def furnish(machine: Machine, *, efs: Disk, endpoint: str = f"http://127.0.0.1:{
     machine.insert(efs, "efs")
     connect(machine)
     machine.stand_in("apt-get", _APT_GET)
+    # Swap would be the host's, and its size is not.
+    machine.stand_in("swapon")
+    machine.stand_in("fallocate", 'real -l 1MiB "${!#}"')
     for name in ("snap", "dnf", "sudo"):
         machine.stand_in(name)
     machine.stand_in("docker", _DOCKER, path="/usr/bin")

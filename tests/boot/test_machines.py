@@ -198,6 +198,11 @@ def test_jump_host(workshop: Workshop) -> None:
     assert {key: effective[key] for key in expected} == expected
     updates = machine.run("apt-config dump | grep -E 'Periodic::Unattended|Automatic-Reboot '").stdout
     assert 'APT::Periodic::Unattended-Upgrade "1";' in updates
+    assert machine.run("stat -c '%a %U' /swapfile").stdout == "600 root\n"
+    assert "/swapfile none swap sw 0 0\n" in machine.read("/etc/fstab")
+    assert ["/swapfile"] in machine.calls("swapon")
+    assert status.stages[0]["stage"] == "swap"
+    assert machine.run("systemctl is-enabled fwupd-refresh.timer", check=False).stdout == "masked\n"
     # Which would end tunnels and copies: those are in no utmp.
     assert 'Unattended-Upgrade::Automatic-Reboot "false";' in updates
     units = "unattended-upgrades.service ml-infra-reboot.timer"

@@ -272,12 +272,21 @@ class TestWhatAwsShows:
     @pytest.mark.parametrize(
         ("name", "files"),
         [
-            ("ml-core ML Core - Jump Instance", ["constructs_lib/boot/lib.sh", "modules_equiv/mlcore/boot/jump.sh"]),
+            (
+                "ml-core ML Core - Jump Instance",
+                [
+                    "constructs_lib/boot/lib.sh",
+                    "constructs_lib/boot/memory.sh",
+                    "modules_equiv/mlcore/boot/jump.sh",
+                    "modules_equiv/mlcore/boot/reboot.sh",
+                ],
+            ),
             (
                 "ml-core ML Model Monitor - Metrics Instance",
                 [
                     "constructs_lib/boot/lib.sh",
                     "constructs_lib/boot/disks.sh",
+                    "constructs_lib/boot/memory.sh",
                     "modules_equiv/stats_monitor/boot/metrics.sh",
                     "modules_equiv/stats_monitor/boot/grafana.service",
                     "modules_equiv/stats_monitor/boot/grafana_datasource.yaml",

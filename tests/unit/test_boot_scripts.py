@@ -23,6 +23,7 @@ from constructs_lib.user_data import shipped
 ROOT = Path(__file__).resolve().parents[2]
 LIB = ROOT / "constructs_lib" / "boot" / "lib.sh"
 DISKS = ROOT / "constructs_lib" / "boot" / "disks.sh"
+MEMORY = ROOT / "constructs_lib" / "boot" / "memory.sh"
 JUMP = ROOT / "modules_equiv" / "mlcore" / "boot" / "jump.sh"
 REBOOT = JUMP.with_name("reboot.sh")
 METRICS = ROOT / "modules_equiv" / "stats_monitor" / "boot"
@@ -34,8 +35,8 @@ AGENT_GPU = ROOT / "constructs_lib" / "cloudwatch_agent_nvidia.json"
 
 SCRIPTS = sorted([*ROOT.glob("constructs_lib/boot/*.sh"), *ROOT.glob("modules_equiv/*/boot/*.sh")])
 SHIPPED = {
-    "jump": [LIB, JUMP, REBOOT],
-    "metrics": [LIB, DISKS, *sorted(METRICS.iterdir()), DASHBOARD],
+    "jump": [LIB, MEMORY, JUMP, REBOOT],
+    "metrics": [LIB, DISKS, MEMORY, *sorted(METRICS.iterdir()), DASHBOARD],
     "worker-nvidia": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_nvidia.sh"],
     "worker-gaudi": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_gaudi.sh"],
     "worker-neuron": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_neuron.sh"],
@@ -64,6 +65,7 @@ def test_all_the_scripts_are_looked_at() -> None:
     assert {script.name for script in SCRIPTS} == {
         "lib.sh",
         "disks.sh",
+        "memory.sh",
         "jump.sh",
         "reboot.sh",
         "metrics.sh",
@@ -229,6 +231,7 @@ def test_jump_host_lets_in_keys_only_and_forwards() -> None:
 
 def test_jump_host_does_nothing_else() -> None:
     assert re.findall(r"^stage (\w+)", JUMP.read_text(encoding="utf-8"), re.MULTILINE) == [
+        "swap",
         "every_boot",
         "ssh_server",
         "aws_cli",
@@ -852,6 +855,62 @@ def test_fstab_has_one_line_for_a_mount_point(bash: Bash) -> None:
     ]
     assert bash.fstab.stat().st_mode & 0o777 == 0o644
     assert [file.name for file in bash.folder.glob("fstab*")] == ["fstab"]
+
+
+# --- swap ---
+
+
+@pytest.fixture
+def swap(bash: Bash) -> Bash:
+    """A machine without swap; what is made there is never given to this machine's kernel."""
+    used = bash.folder / "swaps"
+    bash.stand_in("swapon", f'[[ $1 != --noheadings ]] || exec cat {used}; echo "$1" >>{used}')
+    bash.stand_in("systemctl", f'echo "$*" >>{bash.folder}/systemctl')
+    used.touch()
+    return bash
+
+
+def make_swap(bash: Bash) -> subprocess.CompletedProcess[str]:
+    return bash.run(f"export ML_INFRA_SWAP={bash.folder}/swapfile\n. {MEMORY}\nswap")
+
+
+def test_swap_is_made_once_and_is_there_at_every_boot(swap: Bash) -> None:
+    need("mkswap", "fallocate", "blkid")
+    file = swap.folder / "swapfile"
+    assert make_swap(swap).returncode == 0
+    assert file.stat().st_size == 1024 * MIB
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert signature(file) == b"SWAPSPACE2"
+    assert (swap.folder / "swaps").read_text(encoding="utf-8") == f"{file}\n"
+    assert swap.fstab.read_text(encoding="utf-8").splitlines()[-1] == f"{file} none swap sw 0 0"
+    assert "mask --now fwupd-refresh.timer fwupd-refresh.service\n" in (swap.folder / "systemctl").read_text()
+
+    made = file.stat().st_ino
+    assert make_swap(swap).returncode == 0
+    (swap.folder / "swaps").write_text("", encoding="utf-8")
+    assert make_swap(swap).returncode == 0
+    assert file.stat().st_ino == made
+    assert [found.name for found in swap.folder.glob("swapfile*")] == ["swapfile"]
+
+
+def signature(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return content.read(4096)[-10:]
+
+
+def test_an_image_that_brings_swap_keeps_it(swap: Bash) -> None:
+    (swap.folder / "swaps").write_text("/dev/zram0\n", encoding="utf-8")
+    assert make_swap(swap).returncode == 0
+    assert not (swap.folder / "swapfile").exists()
+    assert "swap" not in swap.fstab.read_text(encoding="utf-8")
+
+
+def test_no_room_for_swap_leaves_nothing_behind(swap: Bash) -> None:
+    swap.stand_in("fallocate", 'head -c 10 /dev/zero >"${!#}"; echo "No space left on device" >&2; exit 1')
+    ran = make_swap(swap)
+    assert ran.returncode == 1
+    assert "no swap of 1 GiB: is the root disk full (df)?" in ran.stderr
+    assert [found.name for found in swap.folder.glob("swapfile*")] == []
 
 
 # --- disks ---

@@ -406,6 +406,7 @@ REFUSED = [
     ("mlcore.jump_ami", '"ami-0123456789ABCDEF0"', "not an image id", "ami-0123456789abcdef0"),
     ("mlcore.jump_ami", "3", "a string in quotes", "jump_ami"),
     ("mlcore.allow_efs_destroy", "1", "true or false", "allow_efs_destroy = true"),
+    ("stats_monitor.instance_type", '"t3.nano"', "0.5 GiB of memory", "t3.small, t3.medium"),
     ("stats_monitor.instance_type", '"p3.2xlarge"', "1 x V100", "t3.medium"),
     ("stats_monitor.grafana_image", '"grafana/grafana"', "neither tag nor digest", "grafana/grafana:13.2.3"),
     ("stats_monitor.grafana_image", '"host:5000/grafana"', "neither tag nor digest", "host:5000/grafana:13.2.3"),

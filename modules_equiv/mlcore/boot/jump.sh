@@ -2,6 +2,8 @@
 # Jump host: SSH with keys only, forwarding, security updates, nothing else (but the CLI that reports the status).
 # shellcheck source=constructs_lib/boot/lib.sh
 . "${ML_INFRA_LIB:-/usr/local/lib/ml-infra/lib.sh}"
+# shellcheck source=constructs_lib/boot/memory.sh
+. "$FILES/memory.sh"
 begin
 
 ssh_server() {
@@ -60,6 +62,7 @@ UNIT
   systemctl enable --now unattended-upgrades.service apt-daily.timer apt-daily-upgrade.timer ml-infra-reboot.timer
 }
 
+stage swap swap
 stage every_boot at_every_boot jump.sh
 stage ssh_server ssh_server
 stage aws_cli install_aws_cli

@@ -4,6 +4,8 @@
 . "${ML_INFRA_LIB:-/usr/local/lib/ml-infra/lib.sh}"
 # shellcheck source=constructs_lib/boot/disks.sh
 . "$FILES/disks.sh"
+# shellcheck source=constructs_lib/boot/memory.sh
+. "$FILES/memory.sh"
 begin
 
 # The user Grafana's image runs as.
@@ -70,6 +72,7 @@ tensorboard() {
     die "TensorBoard does not answer on :6006: see journalctl -u tensorboard"
 }
 
+stage swap swap
 stage every_boot at_every_boot metrics.sh
 stage aws_cli install_aws_cli
 stage packages packages
