@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.boot import training
@@ -173,6 +174,29 @@ def accelerators(machine: Machine, profile: str, count: int | None = None) -> No
         nodes = "".join(f"f /dev/neuron{number} 0644 root root\n" for number in devices)
         machine.prepare("/etc/tmpfiles.d/neuron.conf", nodes)
         pytorch_image(machine, "/opt/aws_neuronx_venv_pytorch_2_9", "torch_neuronx")
+
+
+# Of Ubuntu's and of AWS's images; the second half is what automatic updates may change.
+KERNEL_AND_DRIVERS = {
+    "linux-aws",
+    "linux-headers-6.8.0-1021-aws",
+    "linux-image-aws",
+    "linux-modules-6.8.0-1021-aws",
+    "nvidia-dkms-580-server-open",
+    "libnvidia-compute-580-server",
+    "aws-neuronx-dkms",
+    "habanalabs-dkms",
+}
+OTHER_PACKAGES = {"linux-base", "linux-libc-dev", "nvidia-container-toolkit", "habanalabs-container-runtime"}
+
+
+def packages_of_an_image(machine: Machine, base: Path) -> None:
+    """Kernel and drivers of every accelerator, installed as far as dpkg knows."""
+    known = (base / "var/lib/dpkg/status").read_text(encoding="utf-8")
+    new = sorted(name for name in KERNEL_AND_DRIVERS | OTHER_PACKAGES if f"Package: {name}\n" not in known)
+    rest = "Status: install ok installed\nVersion: 1\nArchitecture: all\nMaintainer: t\nDescription: t\n\n"
+    entries = [f"Package: {name}\n{rest}" for name in new]
+    machine.prepare("/var/lib/dpkg/status", known.rstrip("\n") + "\n\n" + "".join(entries))
 
 
 def pytorch_image(machine: Machine, folder: str, *more: str) -> None:

@@ -33,6 +33,7 @@ def test_a_worker_comes_up_ready_and_a_reboot_changes_nothing(workshop: Workshop
     machine, disk = workshop.machine(), workshop.disk()
     machine.insert(disk, "nvme1n1", VOLUME_ID)
     machines.accelerators(machine, profile)
+    machines.packages_of_an_image(machine, workshop.ground.base)
     # The first of them as cloud-init does it, which is what EC2 has; it takes some seconds more.
     status = machine.first_boot(workshop.worker(profile), cloud_init=profile == "none")
 
@@ -69,6 +70,8 @@ def test_a_worker_comes_up_ready_and_a_reboot_changes_nothing(workshop: Workshop
     if profile == "gaudi":
         assert machine.run("systemctl is-active gaudi-metrics").stdout == "active\n"
         assert [call for call in machine.calls("docker") if call[0] == "pull"] == [["pull", "-q", HABANA_IMAGE]]
+    held = set(machine.run("apt-mark showhold").stdout.split())
+    assert held == (set() if profile == "none" else machines.KERNEL_AND_DRIVERS)
     services = machine.read("/etc/needrestart/conf.d/ml-infra.conf")
     assert services == "$nrconf{override_rc}{qr(^(training|ml-infra))} = 0;\n"
     agent = [call[-1] for call in machine.calls("amazon-cloudwatch-agent-ctl")]

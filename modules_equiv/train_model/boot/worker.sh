@@ -54,6 +54,17 @@ efs() {
   [[ $(stat -c %u /efs/trained_model) == "$OWNER" ]] || chown $OWNER:$OWNER /efs/trained_model
 }
 
+# With a kernel that has no module of the driver, the accelerators are gone at the next start: automatic updates leave
+# both alone, and bring everything else. What runs containers is no driver.
+hold() {
+  local packages
+  [[ $BOOT_PROFILE != none ]] || return 0
+  mapfile -t packages < <(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' 'linux-aws*' 'linux-image*' 'linux-headers*' \
+    'linux-modules*' '*nvidia*' 'cuda-drivers*' 'aws-neuronx*' 'habanalabs*' 2>/dev/null | sed -n '/container/d; s/^ii //p')
+  # Those that are held already are not among them.
+  ((${#packages[@]} == 0)) || retry 5 15 apt-mark hold "${packages[@]}"
+}
+
 install_agent() {
   local base=https://amazoncloudwatch-agent.s3.amazonaws.com deb=$STATE/amazon-cloudwatch-agent.deb
   fetch $base/assets/amazon-cloudwatch-agent.gpg "$STATE/agent.gpg"
@@ -157,6 +168,7 @@ stage scratch scratch
 stage packages packages
 stage efs efs
 stage accelerator accelerator
+stage hold hold
 after packages stage agent agent
 after packages stage training_code training_code
 after "packages training_code" stage training_environment training_environment
