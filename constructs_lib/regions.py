@@ -75,6 +75,17 @@ REGIONS: Final[Mapping[str, Region]] = MappingProxyType(
     }
 )
 
+# The ids of the zones that have One Zone file systems; letters map to ids by account. AWS's table as far as it was read
+# in 2026-11: https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html. Of a region that is not here nothing is known.
+ONE_ZONE_EFS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "us-east-1": ("use1-az1", "use1-az2", "use1-az4", "use1-az5", "use1-az6"),
+        "us-east-2": ("use2-az1", "use2-az2", "use2-az3"),
+        "us-west-1": ("usw1-az1", "usw1-az3"),
+        "us-west-2": ("usw2-az1", "usw2-az2", "usw2-az3", "usw2-az4"),
+    }
+)
+
 # "invalid AWS Region" from hashicorp/aws 5.100.0, which was released before them.
 TOO_NEW_FOR_PROVIDER: Final = frozenset({"ap-southeast-6", "me-west-1", "sa-west-1"})
 # "Invalid region value" from the S3 backend of Terraform 1.11.

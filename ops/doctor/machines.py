@@ -5,7 +5,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from constructs_lib.regions import ONE_ZONE_EFS
 from ops.doctor.report import Check, Finding, Machine, Patient, ok, problem, unknown
+from ops.stacks import read_stack
 
 # Every type of constructs_lib/instance_types.py is one; EC2 has Arm ones too.
 _ARCHITECTURE = "x86_64"
@@ -15,12 +17,8 @@ def zones(patient: Patient) -> Iterator[Finding]:
     """The account sees the zones, and they are open."""
     if "mlcore" not in patient.stacks:
         return
-    found = {
-        zone["ZoneName"]: zone["State"]
-        for zone in patient.session.client("ec2").describe_availability_zones(AllAvailabilityZones=False)[
-            "AvailabilityZones"
-        ]
-    }
+    answer = patient.session.client("ec2").describe_availability_zones(AllAvailabilityZones=False)
+    found = {zone["ZoneName"]: zone["State"] for zone in answer["AvailabilityZones"]}
     wanted = {"mlcore.az": patient.settings.mlcore.az, "mlcore.az_2": patient.settings.mlcore.az_2}
     open_ones = ", ".join(name for name, state in found.items() if state == "available")
     for setting, zone in wanted.items():
@@ -29,6 +27,27 @@ def zones(patient: Patient) -> Iterator[Finding]:
             yield problem("zones", f"{zone} ({setting}) {state}", f"set {setting} to one of: {open_ones}")
             return
     yield ok("zones", f"{wanted['mlcore.az']} and {wanted['mlcore.az_2']}")
+    yield _one_zone(patient, {zone["ZoneName"]: zone["ZoneId"] for zone in answer["AvailabilityZones"]})
+
+
+def _one_zone(patient: Patient, ids: dict[str, str]) -> Finding:
+    """The zone has EFS's One Zone file systems, which not every zone has; the letters differ by account."""
+    subject, zone = "EFS zone", patient.zone
+    label = f"{zone} ({ids[zone]} for this account)"
+    state = read_stack(patient.session, "mlcore")
+    if state and state.attributes("aws_efs_file_system", "core"):
+        return ok(subject, "the file system is there")
+    known = ONE_ZONE_EFS.get(patient.region)
+    if known is None:
+        return unknown(
+            subject,
+            f"whether {label} has One Zone file systems: not every zone has",
+            "look for the id: https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html",
+        )
+    if ids[zone] in known:
+        return ok(subject, f"{label} has One Zone file systems")
+    others = ", ".join(sorted(name for name, id in ids.items() if id in known))
+    return problem(subject, f"EFS has no One Zone file systems in {label}", f"set mlcore.az to one of: {others}")
 
 
 def types(patient: Patient) -> Iterator[Finding]:

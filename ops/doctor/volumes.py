@@ -3,6 +3,8 @@
 hashicorp/aws 5.100.0 sends ModifyVolume when anything but tags changes, `final_snapshot` too, which is no property of
 the volume (internal/service/ec2/ebs_volume.go, resourceEBSVolumeUpdate). EC2 takes it only when the modification before
 is completed, and four times in 24 hours: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVolume.html
+A deploy that EC2 refuses so has written the new `final_snapshot` into the state all the same (tried, 2026-11), as the
+provider writes down what was planned: the next deploy has nothing left to do.
 """
 
 from collections.abc import Iterator, Mapping

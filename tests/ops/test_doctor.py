@@ -908,6 +908,35 @@ def test_an_image_for_another_architecture(person: Person) -> None:
     )
 
 
+def test_a_zone_without_one_zone_file_systems(person: Person) -> None:
+    """Zone use1-az3, whatever its letter is for the account."""
+    zones = person.aws("ec2").describe_availability_zones()["AvailabilityZones"]
+    (without,) = [zone["ZoneName"] for zone in zones if zone["ZoneId"] == "use1-az3"]
+    others = sorted(zone["ZoneName"] for zone in zones if zone["ZoneName"] != without)
+
+    ended = person.ops("doctor", "mlcore", "--json", ML_INFRA_MLCORE__AZ=without)
+
+    assert finding(ended, "EFS zone") == (
+        "problem",
+        f"EFS has no One Zone file systems in {without} (use1-az3 for this account)",
+        f"set mlcore.az to one of: {', '.join(others)}",
+    )
+    with_it = finding(person.ops("doctor", "mlcore", "--json", ML_INFRA_MLCORE__AZ=others[0]), "EFS zone")
+    assert with_it[0] == "ok"
+
+
+def test_a_zone_of_which_nothing_is_known(person: Person) -> None:
+    ended = person.ops("doctor", "mlcore", "--json", ML_INFRA_DEPLOYMENT__REGION="eu-west-1")
+
+    state, detail, fix = finding(ended, "EFS zone")
+    assert (state, detail.partition(":")[0]) == (
+        "unknown",
+        "whether eu-west-1a (euw1-az3 for this account) has One Zone file systems",
+    )
+    assert fix is not None
+    assert fix.endswith("https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html")
+
+
 def test_an_image_that_is_not_available(person: Person) -> None:
     ended = behind(person, image(state="deregistered"), "mlcore")
 
