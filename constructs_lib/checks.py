@@ -167,6 +167,26 @@ def s3_output_uri(value: str) -> str:
     return uri
 
 
+# Service Authorization Reference, "Actions, resources, and condition keys for AWS Key Management Service".
+_KMS_KEY: Final = re.compile(
+    r"arn:aws:kms:[a-z]{2}(-[a-z]+)+-\d:\d{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})",
+    re.ASCII,
+)
+
+
+def kms_key_arn(value: str) -> str:
+    """The ARN of a KMS key itself: a policy that names an alias allows nothing."""
+    example = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    if ":alias/" in value or value.startswith("alias/"):
+        raise RefusedError(
+            "This is an alias, and policies take the key's own ARN.",
+            'This prints it: aws kms describe-key --query KeyMetadata.Arn --output text --key-id "the alias"',
+        )
+    if not _KMS_KEY.fullmatch(value):
+        raise RefusedError("This is not the ARN of a KMS key of the aws partition.", f"Write it like {example}.")
+    return value
+
+
 _AMI: Final = re.compile(r"ami-[0-9a-f]{8,17}")
 _SNAPSHOT: Final = re.compile(r"snap-[0-9a-f]{8,17}")
 

@@ -56,8 +56,12 @@ def efs_client(file_system_arn: str, access_point_arn: str, *, write: bool) -> S
     return allow(actions, [file_system_arn], {"StringEquals": {"elasticfilesystem:AccessPointArn": access_point_arn}})
 
 
-def s3_prefix(uri: str | None, *, write: bool) -> list[Statement]:
-    """Reading, or reading and writing, one `s3://bucket/prefix`; nothing where there is none."""
+def s3_prefix(uri: str | None, *, write: bool, key_arn: str | None = None) -> list[Statement]:
+    """Reading, or reading and writing, one `s3://bucket/prefix`; nothing where there is none.
+
+    key_arn: the customer-managed KMS key that the bucket's objects are encrypted with. Through S3 only; a multipart
+    upload decrypts too: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+    """
     if uri is None:
         return []
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
@@ -65,10 +69,17 @@ def s3_prefix(uri: str | None, *, write: bool) -> list[Statement]:
     below = f"{prefix}/*" if prefix else "*"
     # AbortMultipartUpload, or a broken upload of a checkpoint stays in the bucket, unseen and billed.
     actions = ["s3:GetObject"] + (["s3:PutObject", "s3:AbortMultipartUpload"] if write else [])
-    return [
+    found = [
         allow(["s3:ListBucket"], [f"arn:aws:s3:::{bucket}"], {"StringLike": {"s3:prefix": [prefix, below]}}),
         allow(actions, [f"arn:aws:s3:::{bucket}/{below}"]),
     ]
+    if key_arn:
+        # An S3 bucket and its key are in one region.
+        by_s3: dict[str, dict[str, object]] = {
+            "StringEquals": {"kms:ViaService": f"s3.{key_arn.split(':')[3]}.amazonaws.com"}
+        }
+        found.append(allow(["kms:Decrypt"] + (["kms:GenerateDataKey"] if write else []), [key_arn], by_s3))
+    return found
 
 
 class ServiceRole(Construct):

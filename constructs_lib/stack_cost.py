@@ -13,6 +13,7 @@ Json = Mapping[str, Any]
 # AWS charges nothing for these themselves.
 FREE: Final = frozenset(
     {
+        "aws_default_security_group",
         "aws_efs_access_point",
         "aws_efs_file_system_policy",
         "aws_efs_mount_target",

@@ -14,6 +14,7 @@ Json = dict[str, Any]
 # Types that are no part of the picture, by the name under which they are counted. What is neither is listed by address.
 HELPERS: Final = {
     "aws_cloudwatch_log_group": "log group",
+    "aws_default_security_group": "default security group",
     "aws_efs_access_point": "EFS access point",
     "aws_efs_backup_policy": "EFS backup policy",
     "aws_efs_file_system_policy": "EFS policy",

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Sequence
 
+from cdktf_cdktf_provider_aws.default_security_group import DefaultSecurityGroup
 from cdktf_cdktf_provider_aws.eip import Eip
 from cdktf_cdktf_provider_aws.internet_gateway import InternetGateway
 from cdktf_cdktf_provider_aws.main_route_table_association import (
@@ -117,8 +118,9 @@ class Network(Construct):
 
 
 class SecurityGroups(Construct):
-    """Three groups. Rules are part of the groups, so that a rule somebody added by hand shows in the next plan and
-    goes; a direction without rules says so with an empty list, since Terraform leaves alone what is not said.
+    """Three groups, and the VPC's own, emptied. Rules are part of the groups, so that a rule somebody added by hand
+    shows in the next plan and goes; a direction without rules says so with an empty list, since Terraform leaves alone
+    what is not said.
 
     deployer_cidrs: IPv4 blocks, the only outside sources that are let in anywhere, and to port 22 only.
     """
@@ -134,6 +136,16 @@ class SecurityGroups(Construct):
         deployer_cidrs: Sequence[str],
     ) -> None:
         super().__init__(scope, id)
+        # The VPC's own group, which AWS makes and which takes whatever names none: without rules it lets nothing
+        # through. Terraform takes it over and empties it, and leaves it when it is destroyed. It costs nothing.
+        DefaultSecurityGroup(
+            self,
+            "core",
+            vpc_id=vpc_id,
+            ingress=[],
+            egress=[],
+            tags={"Name": deployment.prefixed("default")},
+        )
         self.allow_ml_core_vpc = SecurityGroup(
             self,
             "allow_ml_core_vpc",

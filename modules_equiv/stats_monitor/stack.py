@@ -37,16 +37,18 @@ _GRAFANA_READS: Final = [
     "cloudwatch:GetMetricData",
     "cloudwatch:GetInsightRuleReport",
     "logs:DescribeLogGroups",
-    "logs:GetLogGroupFields",
-    "logs:StartQuery",
+    # Of a query by its id, which only who started it knows; neither knows a log group.
     "logs:StopQuery",
     "logs:GetQueryResults",
-    "logs:GetLogEvents",
     "ec2:DescribeTags",
     "ec2:DescribeInstances",
     "ec2:DescribeRegions",
     "tag:GetResources",
 ]
+
+# These know one, and read what is in it:
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
+_GRAFANA_READS_LOGS: Final = ["logs:GetLogGroupFields", "logs:StartQuery", "logs:GetLogEvents"]
 
 _PASSWORD_LENGTH: Final = 32
 
@@ -83,6 +85,9 @@ class StatsMonitorStack(BaseStack):
             policy_name="cloudwatch_stats_monitor",
             statements=[
                 allow(_GRAFANA_READS, ["*"]),
+                allow(
+                    _GRAFANA_READS_LOGS, [f"arn:aws:logs:{deployment.region}:*:log-group:/ml-infra/{deployment.name}/*"]
+                ),
                 allow(["ssm:GetParameter"], [self.grafana_password.arn]),
                 efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=False),
                 self.status.write,

@@ -37,6 +37,7 @@ class TrainModelConfig(SettingsModel):
     """The worker. ami: an image id, or None to look up the type's image.
 
     data_s3_uri: bucket or prefix to read. output_s3_uri: the one prefix to write to. Both without a final slash.
+    …_kms_key_arn: the customer-managed key of the URI's bucket, where it has one.
     """
 
     instance_type: Annotated[str, AfterValidator(worker_type)] = "g6.12xlarge"
@@ -44,7 +45,9 @@ class TrainModelConfig(SettingsModel):
     training_repository: Annotated[str, AfterValidator(checks.repository_url)] = REPOSITORY
     training_revision: Annotated[str, AfterValidator(checks.git_revision)] = REVISION
     data_s3_uri: Annotated[Annotated[str, AfterValidator(checks.s3_uri)] | None, Unset] = None
+    data_s3_kms_key_arn: Annotated[Annotated[str, AfterValidator(checks.kms_key_arn)] | None, Unset] = None
     output_s3_uri: Annotated[Annotated[str, AfterValidator(checks.s3_output_uri)] | None, Unset] = None
+    output_s3_kms_key_arn: Annotated[Annotated[str, AfterValidator(checks.kms_key_arn)] | None, Unset] = None
     root_volume: WorkerRootVolume = WorkerRootVolume()
     data_volume: DataVolume = DataVolume()
 

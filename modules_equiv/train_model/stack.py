@@ -77,8 +77,8 @@ class TrainModelStack(BaseStack):
                 self.status.write,
                 # Whatever the training code is, it does not read Grafana's password, nor anybody's.
                 deny_reading_parameters(but=f"{READABLE_PREFIX}{deployment.name}-"),
-                *s3_prefix(config.data_s3_uri, write=False),
-                *s3_prefix(config.output_s3_uri, write=True),
+                *s3_prefix(config.data_s3_uri, write=False, key_arn=config.data_s3_kms_key_arn),
+                *s3_prefix(config.output_s3_uri, write=True, key_arn=config.output_s3_kms_key_arn),
             ],
             managed_policies={"worker_cloudwatch_agent": CLOUDWATCH_AGENT, "worker_ssm": SSM_CORE},
         )

@@ -21,7 +21,9 @@ class TrainModelDevConfig(SettingsModel):
     volume_size_gb: int = 20
     code_repository: Annotated[str, AfterValidator(checks.repository_url)] = REPOSITORY
     data_s3_uri: Annotated[Annotated[str, AfterValidator(checks.s3_uri)] | None, Unset] = None
+    data_s3_kms_key_arn: Annotated[Annotated[str, AfterValidator(checks.kms_key_arn)] | None, Unset] = None
     output_s3_uri: Annotated[Annotated[str, AfterValidator(checks.s3_output_uri)] | None, Unset] = None
+    output_s3_kms_key_arn: Annotated[Annotated[str, AfterValidator(checks.kms_key_arn)] | None, Unset] = None
 
     @field_validator("volume_size_gb")
     @classmethod

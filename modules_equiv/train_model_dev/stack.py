@@ -1,5 +1,6 @@
 """train-model-dev: a SageMaker notebook in the private network, to develop and to prepare data in."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from constructs_lib.iam import (
     CLOUDWATCH_AGENT,
     SAGEMAKER,
     ServiceRole,
+    Statement,
     allow,
     efs_client,
     s3_prefix,
@@ -42,18 +44,45 @@ _BOOT_FILES: Final = [user_data.LIBRARY, Path(__file__).parent / "boot" / "noteb
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_NotebookInstanceLifecycleHook.html
 _LIFECYCLE_SCRIPT_LIMIT: Final = 16384 * 3 // 4
 
-# A notebook in a VPC brings its own network interface: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
-_NETWORK_INTERFACE: Final = [
-    "ec2:CreateNetworkInterface",
-    "ec2:CreateNetworkInterfacePermission",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DeleteNetworkInterfacePermission",
+# SageMaker's log group of all notebooks; each has streams that begin with its name:
+# https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html
+_NOTEBOOK_LOGS: Final = "/aws/sagemaker/NotebookInstances"
+
+_DESCRIBES: Final = [
     "ec2:DescribeDhcpOptions",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
 ]
+
+
+def _network_interface(region: str, subnet_arn: str, security_group_arns: Sequence[str]) -> list[Statement]:
+    """A notebook in a VPC brings its own network interface: in its own subnet, with its own security groups, and
+    nobody but SageMaker may be let attach it.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html; resources and condition keys:
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+    """
+    interfaces = [f"arn:aws:ec2:{region}:*:network-interface/*"]
+    here: dict[str, dict[str, object]] = {"ArnEquals": {"ec2:Subnet": subnet_arn}}
+    of_sagemaker: dict[str, object] = {"ec2:AuthorizedService": SAGEMAKER}
+    return [
+        allow(_DESCRIBES, ["*"]),
+        allow(["ec2:CreateNetworkInterface"], [subnet_arn, *security_group_arns]),
+        allow(["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"], interfaces, here),
+        allow(["ec2:CreateNetworkInterfacePermission"], interfaces, {**here, "StringEquals": of_sagemaker}),
+        allow(["ec2:DeleteNetworkInterfacePermission"], interfaces, here),
+    ]
+
+
+def _logs(region: str, notebook: str) -> list[Statement]:
+    """Writing into this notebook's own streams."""
+    group = f"arn:aws:logs:{region}:*:log-group:{_NOTEBOOK_LOGS}"
+    return [
+        allow(["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams"], [group, f"{group}:*"]),
+        allow(["logs:PutLogEvents"], [f"{group}:log-stream:{notebook}/*"]),
+    ]
 
 
 class TrainModelDevStack(BaseStack):
@@ -76,17 +105,18 @@ class TrainModelDevStack(BaseStack):
             statements=[
                 efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=True),
                 self.status.write,
-                allow(_NETWORK_INTERFACE, ["*"]),
+                *_network_interface(
+                    deployment.region,
+                    core.subnet_pvt.arn,
+                    [core.allow_ml_core_sg.arn, core.allow_ml_core_egress.arn],
+                ),
                 allow(
                     ["sagemaker:DescribeNotebookInstance", "sagemaker:StopNotebookInstance"],
                     [f"arn:aws:sagemaker:{deployment.region}:*:notebook-instance/{name}"],
                 ),
-                allow(
-                    ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents", "logs:CreateLogGroup"],
-                    [f"arn:aws:logs:{deployment.region}:*:log-group:/aws/sagemaker/NotebookInstances*"],
-                ),
-                *s3_prefix(config.data_s3_uri, write=False),
-                *s3_prefix(config.output_s3_uri, write=True),
+                *_logs(deployment.region, name),
+                *s3_prefix(config.data_s3_uri, write=False, key_arn=config.data_s3_kms_key_arn),
+                *s3_prefix(config.output_s3_uri, write=True, key_arn=config.output_s3_kms_key_arn),
             ],
             managed_policies={"sagemaker_nb_cloudwatch_agent": CLOUDWATCH_AGENT},
         )

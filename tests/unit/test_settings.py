@@ -62,6 +62,8 @@ DEFAULTS = {
         "training_revision": "0ca5ec37e61831a4dff3b3aea1b42a4415340f76",
         "data_s3_uri": None,
         "output_s3_uri": None,
+        "data_s3_kms_key_arn": None,
+        "output_s3_kms_key_arn": None,
         "root_volume": {"size_gb": 130, "iops": 3000, "throughput_mbps": 125},
         "data_volume": {
             "size_gb": 50,
@@ -77,6 +79,8 @@ DEFAULTS = {
         "code_repository": DCGAN,
         "data_s3_uri": None,
         "output_s3_uri": None,
+        "data_s3_kms_key_arn": None,
+        "output_s3_kms_key_arn": None,
     },
 }
 
@@ -446,6 +450,8 @@ REFUSED = [
     ("train_model.data_s3_uri", '"s3://My/imgs"', "3 to 63 characters", "Choose another"),
     ("train_model.data_s3_uri", '"s3://my-data/a*"', '"a*" cannot be a part', "letters, digits"),
     ("train_model.data_s3_uri", '"s3://my-data//imgs"', "two slashes", "single slashes"),
+    ("train_model.data_s3_kms_key_arn", '"alias/pics"', "an alias", "aws kms describe-key"),
+    ("train_model_dev.output_s3_kms_key_arn", '"1234abcd-12ab-34cd-56ef-1234567890ab"', "not the ARN", "arn:aws:kms:"),
     ("train_model.output_s3_uri", '"s3://my-data/"', "the whole bucket", "s3://my-data/trained-model"),
     ("train_model.root_volume.iops", "2999", "outside 3,000 to 80,000", "The nearest is 3000."),
     ("train_model.root_volume.iops", "80001", "outside 3,000 to 80,000", "The nearest is 80000."),

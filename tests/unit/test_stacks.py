@@ -38,6 +38,7 @@ ADDRESSES: dict[str, dict[str, list[str]]] = {
             "aws_route_table_association.public",
             "aws_route_table_association.public_2",
             "aws_vpc_endpoint.s3",
+            "aws_default_security_group.core",
             "aws_efs_backup_policy.core",
             "aws_efs_file_system_policy.core",
             "aws_efs_access_point.core",
@@ -301,6 +302,12 @@ class TestSecurityGroups:
         }
         assert {name: group["revoke_rules_on_delete"] for name, group in groups.items()} == dict.fromkeys(groups, True)
 
+    def test_the_vpcs_own_group_is_emptied(self) -> None:
+        """AWS makes it so that it lets all its members in and everything out."""
+        group = only(synthesize()["mlcore"]["resource"]["aws_default_security_group"])
+
+        assert (group["vpc_id"], group["ingress"], group["egress"]) == ("${aws_vpc.core.id}", [], [])
+
     def test_nothing_anywhere_lets_the_world_in(self) -> None:
         for stack in synthesize().values():
             for group in stack["resource"].get("aws_security_group", {}).values():
@@ -515,6 +522,9 @@ EFS_CONDITION = {
 }
 
 
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890"
+
+
 class TestIam:
     @pytest.mark.parametrize(
         ("stack", "service"),
@@ -561,7 +571,7 @@ class TestIam:
     def test_metrics_host_reads_what_grafana_needs_one_secret_and_the_file_system(self) -> None:
         policy = only(synthesize()["stats-monitor"]["resource"]["aws_iam_policy"])["policy"]
 
-        grafana, secret, mount, _ = statements(policy)
+        grafana, logs, secret, mount, _ = statements(policy)
         assert set(grafana["Action"]) == {
             "cloudwatch:DescribeAlarmsForMetric",
             "cloudwatch:DescribeAlarmHistory",
@@ -570,15 +580,18 @@ class TestIam:
             "cloudwatch:GetMetricData",
             "cloudwatch:GetInsightRuleReport",
             "logs:DescribeLogGroups",
-            "logs:GetLogGroupFields",
-            "logs:StartQuery",
             "logs:StopQuery",
             "logs:GetQueryResults",
-            "logs:GetLogEvents",
             "ec2:DescribeTags",
             "ec2:DescribeInstances",
             "ec2:DescribeRegions",
             "tag:GetResources",
+        }
+        # What another team's programs log is not for this deployment's Grafana.
+        assert logs == {
+            "Effect": "Allow",
+            "Action": ["logs:GetLogGroupFields", "logs:StartQuery", "logs:GetLogEvents"],
+            "Resource": ["arn:aws:logs:us-east-1:*:log-group:/ml-infra/ml-core/*"],
         }
         assert (secret["Action"], secret["Resource"]) == (
             ["ssm:GetParameter"],
@@ -636,6 +649,65 @@ class TestIam:
                 "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 "Resource": ["arn:aws:s3:::out/runs/*"],
             },
+        ]
+
+    @pytest.mark.parametrize(
+        ("stack", "section"), [("train-model", "TRAIN_MODEL"), ("train-model-dev", "TRAIN_MODEL_DEV")]
+    )
+    def test_keys_of_ones_own_are_used_through_s3_only(self, stack: str, section: str) -> None:
+        read, written = f"{KEY}ab", f"{KEY.replace('us-east-1', 'eu-west-1')}cd"
+        found = synthesize(
+            **{
+                f"{section}__DATA_S3_URI": "s3://pics/msls",
+                f"{section}__DATA_S3_KMS_KEY_ARN": read,
+                f"{section}__OUTPUT_S3_URI": "s3://out/runs",
+                f"{section}__OUTPUT_S3_KMS_KEY_ARN": written,
+            }
+        )
+        policy = only(found[stack]["resource"]["aws_iam_policy"])["policy"]
+
+        def through(region: str) -> Json:
+            return {"StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"}}
+
+        assert [statement for statement in statements(policy) if statement["Action"][0].startswith("kms:")] == [
+            {"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": [read], "Condition": through("us-east-1")},
+            {
+                "Effect": "Allow",
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": [written],
+                "Condition": through("eu-west-1"),
+            },
+        ]
+
+    def test_only_sagemaker_may_be_let_attach_the_notebooks_interface(self) -> None:
+        policy = only(synthesize()["train-model-dev"]["resource"]["aws_iam_policy"])["policy"]
+        written = [
+            found
+            for found in statements(policy)
+            if any(each.startswith("ec2:") and not each.startswith("ec2:Describe") for each in found["Action"])
+        ]
+        subnet = f"${{{REMOTE}.subnet_pvt.arn}}"
+        groups = [f"${{{REMOTE}.{name}.arn}}" for name in ("allow_ml_core_sg", "allow_ml_core_egress")]
+        interfaces, here = ["arn:aws:ec2:us-east-1:*:network-interface/*"], {"ec2:Subnet": subnet}
+
+        assert [(each["Action"], each["Resource"], each.get("Condition")) for each in written] == [
+            (["ec2:CreateNetworkInterface"], [subnet, *groups], None),
+            (["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"], interfaces, {"ArnEquals": here}),
+            (
+                ["ec2:CreateNetworkInterfacePermission"],
+                interfaces,
+                {"ArnEquals": here, "StringEquals": {"ec2:AuthorizedService": "sagemaker.amazonaws.com"}},
+            ),
+            (["ec2:DeleteNetworkInterfacePermission"], interfaces, {"ArnEquals": here}),
+        ]
+
+    def test_the_notebook_writes_its_own_log_streams(self) -> None:
+        policy = only(synthesize()["train-model-dev"]["resource"]["aws_iam_policy"])["policy"]
+        (put,) = [each for each in statements(policy) if "logs:PutLogEvents" in each["Action"]]
+
+        assert put["Resource"] == [
+            "arn:aws:logs:us-east-1:*:log-group:/aws/sagemaker/NotebookInstances:log-stream:"
+            "ml-core-dev-gaudi-sagemaker-nb-instance/*"
         ]
 
     def test_notebook_may_stop_only_itself(self) -> None:
