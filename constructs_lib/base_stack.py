@@ -42,7 +42,10 @@ class BaseStack(TerraformStack):
             bucket=deployment.state_bucket,
             key=deployment.state_key(id),
             region=deployment.state_region,
-            encrypt=True,
+            # Not asked for any, S3 encrypts the state and its lock as the bucket does by default. `encrypt` alone would
+            # ask for AES256, whatever the bucket's is: https://developer.hashicorp.com/terraform/language/backend/s3
+            encrypt=True if deployment.state_kms_key_arn else None,
+            kms_key_id=deployment.state_kms_key_arn,
             use_path_style=deployment.state_use_path_style or None,
         )
         # The bindings of cdktf 0.21 are older than the option.

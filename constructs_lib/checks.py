@@ -167,16 +167,18 @@ def s3_output_uri(value: str) -> str:
     return uri
 
 
-# Service Authorization Reference, "Actions, resources, and condition keys for AWS Key Management Service".
+# Service Authorization Reference, "Actions, resources, and condition keys for AWS Key Management Service"; the id is a
+# UUID of RFC 4122, as Terraform's S3 backend wants it.
 _KMS_KEY: Final = re.compile(
-    r"arn:aws:kms:[a-z]{2}(-[a-z]+)+-\d:\d{12}:key/(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})",
+    r"arn:aws:kms:[a-z]{2}(-[a-z]+)+-\d:\d{12}:key/"
+    r"(mrk-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})",
     re.ASCII,
 )
 
 
 def kms_key_arn(value: str) -> str:
     """The ARN of a KMS key itself: a policy that names an alias allows nothing."""
-    example = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    example = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-44cd-86ef-1234567890ab"
     if ":alias/" in value or value.startswith("alias/"):
         raise RefusedError(
             "This is an alias, and policies take the key's own ARN.",

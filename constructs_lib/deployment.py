@@ -18,6 +18,7 @@ class Deployment:
     state_prefix: str
     state_region: str
     state_use_path_style: bool = False
+    state_kms_key_arn: str | None = None
 
     def prefixed(self, name: str) -> str:
         """The AWS name of a thing the original called `name`."""

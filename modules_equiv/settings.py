@@ -72,12 +72,16 @@ class AccessConfig(SettingsModel):
 
 
 class StateConfig(SettingsModel):
-    """Where Terraform's state is: an S3 bucket that exists. use_path_style: for S3-like servers only."""
+    """Where Terraform's state is: an S3 bucket that exists. use_path_style: for S3-like servers only.
+
+    kms_key_arn: for buckets that take only what names its key; None for the bucket's own encryption.
+    """
 
     bucket: Annotated[str, AfterValidator(checks.bucket_name)]
     prefix: Annotated[str, AfterValidator(checks.state_prefix)] = "ml-core"
     region: Annotated[str, AfterValidator(regions.state_region)]
     use_path_style: bool = False
+    kms_key_arn: Annotated[Annotated[str, AfterValidator(checks.kms_key_arn)] | None, Unset] = None
 
 
 class Settings(SettingsModel):
@@ -101,6 +105,7 @@ class Settings(SettingsModel):
             state_prefix=self.state.prefix,
             state_region=self.state.region,
             state_use_path_style=self.state.use_path_style,
+            state_kms_key_arn=self.state.kms_key_arn,
         )
 
 

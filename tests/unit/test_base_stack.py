@@ -68,7 +68,6 @@ def test_state_is_under_prefix_deployment_region_and_stack() -> None:
         "bucket": "state",
         "key": "some/prefix/ada/eu-west-1/train-model.tfstate",
         "region": "us-east-1",
-        "encrypt": True,
         "use_lockfile": True,
         "use_path_style": True,
     }

@@ -38,6 +38,7 @@ DEFAULTS = {
         "prefix": "ml-core",
         "region": "us-east-1",
         "use_path_style": False,
+        "kms_key_arn": None,
     },
     "mlcore": {
         "az": "us-east-1a",
@@ -451,7 +452,7 @@ REFUSED = [
     ("train_model.data_s3_uri", '"s3://my-data/a*"', '"a*" cannot be a part', "letters, digits"),
     ("train_model.data_s3_uri", '"s3://my-data//imgs"', "two slashes", "single slashes"),
     ("train_model.data_s3_kms_key_arn", '"alias/pics"', "an alias", "aws kms describe-key"),
-    ("train_model_dev.output_s3_kms_key_arn", '"1234abcd-12ab-34cd-56ef-1234567890ab"', "not the ARN", "arn:aws:kms:"),
+    ("train_model_dev.output_s3_kms_key_arn", '"1234abcd-12ab-44cd-86ef-1234567890ab"', "not the ARN", "arn:aws:kms:"),
     ("train_model.output_s3_uri", '"s3://my-data/"', "the whole bucket", "s3://my-data/trained-model"),
     ("train_model.root_volume.iops", "2999", "outside 3,000 to 80,000", "The nearest is 3000."),
     ("train_model.root_volume.iops", "80001", "outside 3,000 to 80,000", "The nearest is 80000."),

@@ -144,7 +144,7 @@ def test_outputs_are_the_originals(stack: str) -> None:
 
 
 @pytest.mark.parametrize("stack", ADDRESSES)
-def test_state_is_in_s3_locked_and_encrypted_one_key_a_stack(stack: str) -> None:
+def test_state_is_in_s3_locked_and_encrypted_as_the_bucket_one_key_a_stack(stack: str) -> None:
     terraform = synthesize()[stack]["terraform"]
 
     assert terraform["backend"] == {
@@ -152,12 +152,19 @@ def test_state_is_in_s3_locked_and_encrypted_one_key_a_stack(stack: str) -> None
             "bucket": "my-state-bucket",
             "key": f"ml-core/ml-core/us-east-1/{stack}.tfstate",
             "region": "us-east-1",
-            "encrypt": True,
             "use_lockfile": True,
         }
     }
     assert terraform["required_version"] == ">= 1.11.0"
     assert terraform["required_providers"] == {"aws": {"source": "aws", "version": "5.100.0"}}
+
+
+@pytest.mark.parametrize("stack", ADDRESSES)
+def test_a_key_for_the_state_is_named_where_the_bucket_asks_for_it(stack: str) -> None:
+    key = f"{KEY}ab"
+    backend = synthesize(STATE__KMS_KEY_ARN=key)[stack]["terraform"]["backend"]["s3"]
+
+    assert (backend["encrypt"], backend["kms_key_id"]) == (True, key)
 
 
 @pytest.mark.parametrize("stack", [name for name in ADDRESSES if name != "mlcore"])
@@ -522,7 +529,7 @@ EFS_CONDITION = {
 }
 
 
-KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890"
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-44cd-86ef-1234567890"
 
 
 class TestIam:
