@@ -1,11 +1,13 @@
 """The app itself in a process of its own, as the cdktf CLI runs it: settings in, Terraform JSON out."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ops.environment import ROOT
 
@@ -17,6 +19,15 @@ _OF_THE_CLI: Final = ("CDKTF_", "SYNTH_HCL_OUTPUT")
 
 class SynthesisError(Exception):
     """The stacks cannot be synthesized; the message says what the app said and what to do."""
+
+
+def synthesized(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The Terraform JSON of every stack, by its name; whatever it costs. Raises SynthesisError."""
+    with tempfile.TemporaryDirectory() as folder:
+        # The limit is about deploying, and here nobody does.
+        synthesize(Path(folder), {**environment, "ML_INFRA_DEPLOYMENT__MAX_HOURLY_USD": ""})
+        files = Path(folder).glob("stacks/*/cdk.tf.json")
+        return {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 def synthesize(folder: Path, environment: Mapping[str, str]) -> None:

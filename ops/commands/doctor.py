@@ -12,7 +12,7 @@ from rich.text import Text
 
 from modules_equiv.settings import DeploymentConfig, SettingsError
 from ops.commands.base import STACKS, Json, Session, require_stack, show
-from ops.doctor import account, key_pair, machines, permissions, quotas, state, tools, volumes
+from ops.doctor import account, key_pair, machines, names, permissions, quotas, state, tools, volumes
 from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown
 from ops.progress import progress
 from ops.settings_file import settings_path
@@ -83,11 +83,15 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
     yield "credentials", who.findings
     checks = (*state.CHECKS, *key_pair.CHECKS, *machines.CHECKS, *volumes.CHECKS, *quotas.CHECKS)
     if who.arn is None or who.account is None:
-        names = ", ".join(check.subject for check in checks)
-        yield "the rest", [unknown("the rest", f"not asked, since the credentials do not work: {names}, permissions")]
+        left_out = ", ".join([*(check.subject for check in checks), "names", "permissions"])
+        yield "the rest", [unknown("the rest", f"not asked, since the credentials do not work: {left_out}")]
         return
     arn, number = who.arn, who.account
-    yield from run((*checks, Check("permissions", lambda each: permissions.permissions(each, arn, number))), patient)
+    asked_with_the_account = (
+        Check("names", lambda each: names.names(each, number)),
+        Check("permissions", lambda each: permissions.permissions(each, arn, number)),
+    )
+    yield from run((*checks, *asked_with_the_account), patient)
 
 
 def _in_short(error: SettingsError) -> str:

@@ -1,0 +1,182 @@
+"""Names that a deploy would give and that are taken already, by what no state of this deployment knows.
+
+AWS refuses a second role, parameter or file system of one name, and Terraform finds out in the middle of the deploy,
+when a NAT gateway runs already. The names are those of the synthesized stacks.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from ops import synthesis
+from ops.commands.base import OpsError, state_key
+from ops.doctor.report import Finding, Patient, is_denied, ok, problem, unknown, why_unknown
+from ops.stacks import StackState, read_stack
+from ops.state_bucket import StateBucket
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Named:
+    """How a kind of resource is looked for by its name.
+
+    ask: `call` of `service` takes these arguments; found: whether its answer has the name. missing: the code that says
+    that there is none, and a part of the message where the code says other things too.
+    """
+
+    kind: str
+    attribute: str
+    service: str
+    call: str
+    ask: Callable[[str, str], dict[str, Any]]
+    missing: tuple[str, str] = ("", "")
+    found: Callable[[dict[str, Any], str], bool] = lambda answer, name: True
+
+
+# The codes as hashicorp/aws 5.100.0 reads them: internal/service/{iam,ssm,logs,efs,sagemaker}/, the finders.
+LOOKUPS: Final[Mapping[str, Named]] = MappingProxyType(
+    {
+        "aws_cloudwatch_log_group": Named(
+            "log group", "name", "logs", "describe_log_groups",
+            lambda name, _: {"logGroupNamePrefix": name},
+            found=lambda answer, name: any(group["logGroupName"] == name for group in answer["logGroups"]),
+        ),
+        "aws_efs_file_system": Named(
+            "EFS creation token", "creation_token", "efs", "describe_file_systems",
+            lambda name, _: {"CreationToken": name}, ("FileSystemNotFound", ""),
+            lambda answer, _: bool(answer["FileSystems"]),
+        ),
+        "aws_iam_instance_profile": Named(
+            "instance profile", "name", "iam", "get_instance_profile",
+            lambda name, _: {"InstanceProfileName": name}, ("NoSuchEntity", ""),
+        ),
+        "aws_iam_policy": Named(
+            "IAM policy", "name", "iam", "get_policy",
+            lambda name, account: {"PolicyArn": f"arn:aws:iam::{account}:policy/{name}"}, ("NoSuchEntity", ""),
+        ),
+        "aws_iam_role": Named(
+            "IAM role", "name", "iam", "get_role", lambda name, _: {"RoleName": name}, ("NoSuchEntity", ""),
+        ),
+        "aws_sagemaker_code_repository": Named(
+            "code repository", "code_repository_name", "sagemaker", "describe_code_repository",
+            lambda name, _: {"CodeRepositoryName": name}, ("ValidationException", "Cannot find CodeRepository"),
+        ),
+        "aws_sagemaker_notebook_instance": Named(
+            "notebook", "name", "sagemaker", "describe_notebook_instance",
+            lambda name, _: {"NotebookInstanceName": name}, ("ValidationException", "RecordNotFound"),
+        ),
+        "aws_sagemaker_notebook_instance_lifecycle_configuration": Named(
+            "lifecycle configuration", "name", "sagemaker", "describe_notebook_instance_lifecycle_config",
+            lambda name, _: {"NotebookInstanceLifecycleConfigName": name},
+            ("ValidationException", "Unable to describe Notebook Instance Lifecycle Config"),
+        ),
+        "aws_ssm_parameter": Named(
+            "SSM parameter", "name", "ssm", "get_parameter", lambda name, _: {"Name": name}, ("ParameterNotFound", ""),
+        ),
+    }
+)  # fmt: skip
+# Its name is its own within a VPC only; see `_group_is_taken`.
+SECURITY_GROUP: Final = "aws_security_group"
+_REFERENCE: Final = re.compile(r"\$\{(\w+)\.([\w-]+)\.id\}")
+
+
+def names(patient: Patient, account: str) -> Iterator[Finding]:
+    """One finding for each stack whose state lacks something that has a name. account: 12 digits."""
+    try:
+        documents = synthesis.synthesized(patient.session.environment)
+    except synthesis.SynthesisError as error:
+        raise OpsError(str(error)) from None
+    for stack in patient.stacks:
+        state = _state(patient, stack)
+        missing = [each for each in _resources(documents[stack]) if not _is_in(state, *each[:2])]
+        yield from _of_stack(patient, stack, state, missing, account)
+
+
+def _state(patient: Patient, stack: str) -> StackState | None:
+    """None, too, where there is no bucket: then the state of what is there is in another one, if anywhere."""
+    try:
+        return read_stack(patient.session, stack)
+    except OpsError:
+        if StateBucket(patient.session).exists():
+            raise
+        return None
+
+
+def _of_stack(
+    patient: Patient, stack: str, state: StackState | None, missing: list[tuple[str, str, Body]], account: str
+) -> Iterator[Finding]:
+    subject = f"names: {stack}"
+    looked, taken, not_known = 0, [], []
+    for kind, address, body in missing:
+        named = LOOKUPS.get(kind)
+        if named is None and kind != SECURITY_GROUP:
+            continue
+        name = str(body[named.attribute if named else "name"])
+        shown = f"{named.kind if named else 'security group'} {name}"
+        try:
+            is_taken = _is_taken(patient, named, name, account) if named else _group_is_taken(patient, state, body)
+        except ClientError as error:
+            if not is_denied(error):
+                raise
+            not_known.append(f"{shown} ({why_unknown(error)})")
+            continue
+        looked += 1
+        if is_taken:
+            taken.append((shown, f"{kind}.{address}"))
+    if taken:
+        yield _problem(patient, stack, taken)
+    elif looked:
+        yield ok(subject, f"none of its {looked} names is taken")
+    if not_known:
+        yield unknown(subject, f"not known whether these are taken: {', '.join(not_known)}")
+
+
+def _problem(patient: Patient, stack: str, taken: list[tuple[str, str]]) -> Finding:
+    place = f"s3://{patient.settings.state.bucket}/{state_key(patient.settings, stack)}"
+    addresses = ", ".join(address for _, address in taken)
+    return problem(
+        f"names: {stack}",
+        f"there already, and not in {place}: {', '.join(shown for shown, _ in taken)}. A deploy would fail at them "
+        "when it has made other things",
+        "if another state has them: name its state.bucket and state.prefix, or choose another deployment.name. If no "
+        f"state has them: delete them, or take them over (cdktf synth; in cdktf.out/stacks/{stack}: terraform init; "
+        f"terraform import ADDRESS ID, for {addresses})",
+    )
+
+
+def _resources(document: Body) -> Iterator[tuple[str, str, Body]]:
+    """Type, name in Terraform, and arguments of every resource of a synthesized stack."""
+    for kind, named in sorted(document.get("resource", {}).items()):
+        for address, body in sorted(named.items()):
+            yield kind, address, body
+
+
+def _is_in(state: StackState | None, kind: str, address: str) -> bool:
+    return state is not None and state.attributes(kind, address) is not None
+
+
+def _is_taken(patient: Patient, named: Named, name: str, account: str) -> bool:
+    code, message = named.missing
+    try:
+        answer: dict[str, Any] = getattr(patient.session.client(named.service), named.call)(**named.ask(name, account))
+    except ClientError as error:
+        said = error.response["Error"]
+        if code and said["Code"] == code and message in said.get("Message", ""):
+            return False
+        raise
+    return named.found(answer, name)
+
+
+def _group_is_taken(patient: Patient, state: StackState | None, body: Body) -> bool:
+    """In a VPC that does not exist yet no name is taken."""
+    reference = _REFERENCE.fullmatch(str(body["vpc_id"]))
+    vpc = state.attributes(reference[1], reference[2]) if state and reference else None
+    if vpc is None:
+        return False
+    filters = [{"Name": "vpc-id", "Values": [vpc["id"]]}, {"Name": "group-name", "Values": [body["name"]]}]
+    return bool(patient.everything("ec2", "describe_security_groups", "SecurityGroups", Filters=filters))
