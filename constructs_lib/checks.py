@@ -1,73 +1,10 @@
 """Checks of single values: each returns the value as it is to be used, or raises RefusedError with the way out."""
 
-import ipaddress
 import re
 from decimal import Decimal
 from typing import Final
 
 from constructs_lib.refused import RefusedError
-
-_RFC1918: Final = tuple(ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-# Docker's default bridge; AWS's VPC user guide ("VPC CIDR blocks") says to leave it to SageMaker and others.
-_DOCKER: Final = ipaddress.IPv4Network("172.17.0.0/16")
-_PRIVATE_EXAMPLE: Final = "10.20.0.0/20"
-
-
-def _ipv4_network(value: str, *, example: str) -> ipaddress.IPv4Network:
-    try:
-        interface = ipaddress.ip_interface(value)
-    except ValueError:
-        raise RefusedError(f'"{value}" is not a CIDR block.', f"Write it like {example}.") from None
-    if not isinstance(interface, ipaddress.IPv4Interface):
-        raise RefusedError(f"{value} is IPv6, and the VPC has IPv4 only.", f"Write an IPv4 block like {example}.")
-    if "/" not in value:
-        raise RefusedError(f"{value} is an address, not a CIDR block.", f"Did you mean {value}/32?")
-    # Also turns a netmask (10.0.0.0/255.255.0.0) into a prefix.
-    block = str(interface.network)
-    if value != block:
-        raise RefusedError(f"{value} is not the start of its block, or not in prefix form.", f"Did you mean {block}?")
-    return interface.network
-
-
-def vpc_cidr(value: str) -> str:
-    """A private IPv4 block, /16 to /24: the VPC is cut into sixteenths, and EC2's smallest subnet is a /28."""
-    network = _ipv4_network(value, example=_PRIVATE_EXAMPLE)
-    if not any(network.subnet_of(private) for private in _RFC1918):
-        raise RefusedError(
-            f"{value} is not private address space (10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16), "
-            "so machines in the VPC could not reach whoever owns it.",
-            f"Choose a private block, for example {_PRIVATE_EXAMPLE}.",
-        )
-    if network.prefixlen < 16:
-        raise RefusedError(
-            f"{value} is too large: a VPC is a /16 at most.", f"Did you mean {network.network_address}/16?"
-        )
-    if network.prefixlen > 24:
-        raise RefusedError(
-            f"{value} is too small: its subnets would be smaller than a /28, the smallest that EC2 makes.",
-            f"Choose a /24 or larger, for example {network.supernet(new_prefix=24)}.",
-        )
-    if network.overlaps(_DOCKER):
-        raise RefusedError(
-            f"{value} overlaps {_DOCKER}, which Docker and SageMaker use inside the machines.",
-            f"Choose another block, for example {_PRIVATE_EXAMPLE}.",
-        )
-    return value
-
-
-def deployer_cidr(value: str) -> str:
-    """An IPv4 block that may reach the jump host over SSH: /16 to /32, never the world."""
-    example = "203.0.113.7/32 (your public address: curl https://checkip.amazonaws.com)"
-    network = _ipv4_network(value, example=example)
-    if network.prefixlen == 0:
-        raise RefusedError(f"{value} opens SSH to the whole world.", f"Name your own address, like {example}.")
-    if network.prefixlen < 16:
-        raise RefusedError(
-            f"{value} opens SSH to {network.num_addresses:,} addresses; a /16 is the widest allowed.",
-            f"Name your own address, like {example}.",
-        )
-    return value
-
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IP_LIKE: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")

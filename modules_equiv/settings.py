@@ -13,11 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from constructs_lib import checks, regions, toml_text
+from constructs_lib import checks, cidr_checks, regions, toml_text
 from constructs_lib.deployment import Deployment
 from constructs_lib.refused import RefusedError, nearest, printable
 from constructs_lib.settings_model import SettingsModel, Unset
@@ -55,20 +55,12 @@ class AccessConfig(SettingsModel):
     """Who gets in: the IPv4 blocks that may reach the jump host, and the EC2 key pair of every machine."""
 
     # Not strict, since TOML has lists and a frozen model wants a tuple; the items stay strict.
-    deployer_cidrs: Annotated[tuple[Annotated[str, AfterValidator(checks.deployer_cidr)], ...], Field(strict=False)]
+    deployer_cidrs: Annotated[
+        tuple[Annotated[str, AfterValidator(cidr_checks.deployer_cidr)], ...],
+        Field(strict=False),
+        AfterValidator(cidr_checks.deployer_cidrs),
+    ]
     ssh_keypair_name: Annotated[str, AfterValidator(checks.key_pair_name)]
-
-    @field_validator("deployer_cidrs")
-    @classmethod
-    def _some_and_once(cls, cidrs: tuple[str, ...]) -> tuple[str, ...]:
-        if not cidrs:
-            raise RefusedError(
-                "The list is empty, so nobody could reach the machines.",
-                "Name your public address: curl https://checkip.amazonaws.com, and add /32.",
-            )
-        if repeated := sorted({cidr for cidr in cidrs if cidrs.count(cidr) > 1}):
-            raise RefusedError(f"{', '.join(repeated)} is in the list twice, which EC2 refuses.", "Remove one of them.")
-        return cidrs
 
 
 class StateConfig(SettingsModel):

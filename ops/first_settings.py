@@ -12,12 +12,12 @@ from typing import Any, Final
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
-from constructs_lib import checks, regions
+from constructs_lib import checks, cidr_checks, regions
 from constructs_lib.refused import RefusedError
 from constructs_lib.settings_model import check_literal
 from modules_equiv.settings import PREFIX, DeploymentConfig
 from ops.commands.base import OpsError, aws_client, explained, progress_console
-from ops.own_address import own_address
+from ops.own_address import seen_address
 from ops.progress import progress
 from ops.settings_file import Key, SettingsFile, Value
 
@@ -49,8 +49,8 @@ def cidr(address: str) -> str:
     try:
         plain = str(ipaddress.IPv4Address(address))
     except ValueError:
-        return checks.deployer_cidr(address)
-    return checks.deployer_cidr(f"{plain}/32")
+        return cidr_checks.deployer_cidr(address)
+    return cidr_checks.deployer_cidr(f"{plain}/32")
 
 
 QUESTIONS: Final = {
@@ -211,12 +211,15 @@ class Interview:
     def _address(self) -> str | None:
         try:
             with progress("Asking for your public address …"):
-                return cidr(own_address())
+                seen = seen_address()
         except OpsError as error:
             if not self.asks:
                 raise
             self._remark(str(error))
             return None
+        if seen.doubt:
+            self._remark(seen.doubt)
+        return cidr(seen.address)
 
     def _bucket(self) -> str:
         try:

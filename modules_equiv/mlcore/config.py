@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ValidationInfo, field_validator
 
-from constructs_lib import checks, regions
+from constructs_lib import checks, cidr_checks, regions
 from constructs_lib.instance_types import host_type
 from constructs_lib.refused import RefusedError
 from constructs_lib.settings_model import SettingsModel, Unset
@@ -19,7 +19,7 @@ class MlCoreConfig(SettingsModel):
 
     az: str
     az_2: str
-    vpc_cidr: Annotated[str, AfterValidator(checks.vpc_cidr)] = "10.20.0.0/20"
+    vpc_cidr: Annotated[str, AfterValidator(cidr_checks.vpc_cidr)] = "10.20.0.0/20"
     jump_instance_type: Annotated[str, AfterValidator(host_type)] = "t3.nano"
     jump_ami: Annotated[Annotated[str, AfterValidator(checks.ami_id)] | None, Unset] = None
     allow_efs_destroy: bool = False

@@ -17,8 +17,8 @@ from modules_equiv.settings import DEFAULT_PATH, load_settings
 from ops.commands.base import OpsError
 from ops.embedded_aws import control
 from ops.environment import ROOT
-from ops.first_settings import proposed_bucket
-from ops.own_address import own_address
+from ops.first_settings import ADDRESSES, BUCKET, KEY_PAIR, NAME, REGION, Interview, proposed_bucket
+from ops.own_address import Seen, own_address, seen_address
 from ops.settings_file import SettingsFile
 from tests.ops.aws_support import SETTINGS, Person, clear
 
@@ -460,6 +460,7 @@ def test_the_address_is_what_the_service_says() -> None:
         (b"\xff\xfe", 200, "instead of your public address"),
         (b"down", 503, "answered 503"),
         (b"2001:db8::1", 200, "IPv6"),
+        (b"192.168.1.1", 200, "instead of your public address. 192.168.1.1/32 is not public"),
     ],
 )
 def test_any_other_answer_is_told_with_the_way_out(body: bytes, status: int, reason: str) -> None:
@@ -467,6 +468,37 @@ def test_any_other_answer_is_told_with_the_way_out(body: bytes, status: int, rea
         own_address(url)
 
     assert "--address" in str(refused.value)
+
+
+def test_an_address_that_came_through_a_proxy_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with service(b"198.51.100.9\n") as url:
+        assert seen_address(url).doubt is None
+
+        monkeypatch.setenv("http_proxy", url.replace("//", "//me:secret@"))
+        seen = seen_address("http://checkip.invalid/")
+        assert seen.address == "198.51.100.9"
+        assert seen.doubt is not None
+        assert seen.doubt.startswith(f"198.51.100.9 may be the address of the proxy {url[7:-1]}, through which")
+        assert "curl --noproxy '*' https://checkip.amazonaws.com" in seen.doubt
+
+        monkeypatch.setenv("http_proxy", NOBODY)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert seen_address(url).doubt is None
+
+
+def test_a_proposal_that_came_through_a_proxy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = Seen(address="198.51.100.9", proxy="proxy.example:3128")
+    monkeypatch.setattr("ops.first_settings.seen_address", lambda: seen)
+    file = SettingsFile(tmp_path / "settings.toml", "")
+    given = {REGION: ["eu-west-1"], NAME: ["my-ml"], KEY_PAIR: ["my key"], BUCKET: ["my-states"]}
+    interview = Interview(file=file, given=given, take_proposals=True, replace=False)
+
+    interview.run()
+
+    assert interview.value(ADDRESSES) == ["198.51.100.9/32"]
+    assert interview.remarks == [seen.doubt]
 
 
 def test_what_is_no_http_is_told_with_the_way_out() -> None:
