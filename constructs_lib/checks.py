@@ -56,6 +56,11 @@ def _key_parts(path: str) -> None:
             )
 
 
+# S3 keys have 1024 bytes (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html), and behind the
+# prefix comes at most /<name of 20>/ap-northeast-1/train-model-dev.tfstate.tflock.
+LONGEST_STATE_PREFIX: Final = 1024 - 67
+
+
 def state_prefix(value: str) -> str:
     """The part of a state's S3 key before the deployment's name: not empty, no slash at either end."""
     if value != value.strip("/"):
@@ -65,6 +70,12 @@ def state_prefix(value: str) -> str:
         )
     if not value:
         raise RefusedError("The prefix is empty.", 'Write a prefix like ml-core, or leave the key out for "ml-core".')
+    if len(value) > LONGEST_STATE_PREFIX:
+        raise RefusedError(
+            f"The prefix has {len(value)} characters; with the stack's name and .tflock behind it, S3 has room for "
+            f"{LONGEST_STATE_PREFIX}.",
+            "Choose a shorter prefix, like ml-core.",
+        )
     _key_parts(value)
     return value
 
@@ -179,6 +190,12 @@ def repository_url(value: str) -> str:
 _REVISION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,254}")
 
 
+# A commit id has 40 characters (64 in a repository with SHA-256). Shorter ones are for the people at a clone: a server
+# is not asked by them. Digits alone are more often the date in a tag's name.
+_COMMIT_ID: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
+_PART_OF_COMMIT_ID: Final = re.compile(r"(?!\d+$)[0-9a-f]{7,63}", re.IGNORECASE)
+
+
 def git_revision(value: str) -> str:
     """A full commit id, or the name of a tag or branch that a shell reads as it stands."""
     parts = value.split("/")
@@ -191,6 +208,12 @@ def git_revision(value: str) -> str:
         raise RefusedError(
             f'"{value}" is not a commit id nor a tag or branch name that git and a shell both take as it is.',
             "Write the 40 characters of a commit id (git rev-parse HEAD), or a plain tag or branch name.",
+        )
+    if _PART_OF_COMMIT_ID.fullmatch(value) and not _COMMIT_ID.fullmatch(value):
+        raise RefusedError(
+            f"{value} looks like a part of a commit id ({len(value)} of 40 characters), which no server is asked for.",
+            f"Write all of it (git rev-parse {value}); a tag or branch of that name is refs/tags/{value} or "
+            f"refs/heads/{value}.",
         )
     return value
 
@@ -259,6 +282,9 @@ def tag_value(value: str) -> str:
     """The value of a tag."""
     if not _TAG.fullmatch(value):
         raise RefusedError("A tag has 1 to 256 letters, digits and _ . : / = + @ -.", "Write a name like msls-dcgan.")
+    # In any case of letters: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Tag.html
+    if value.lower().startswith("aws:"):
+        raise RefusedError("AWS keeps tags that begin with aws: for itself.", "Write a name like msls-dcgan.")
     return value
 
 

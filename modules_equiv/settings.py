@@ -161,31 +161,42 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
         variables = {override.keys: override.variable for override in overrides}
         found = [_problem(detail, given, source, variables) for detail in error.errors(include_url=False)]
         raise SettingsError([*found, *problems]) from None
-    problems += _outputs_over_state(settings, source, {override.keys: override.variable for override in overrides})
+    problems += _beside_states(settings, source, {override.keys: override.variable for override in overrides})
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def _outputs_over_state(settings: Settings, source: "_Source", variables: Mapping["Keys", str]) -> list["Problem"]:
-    """A machine that may write where the state is could lose it."""
-    state = f"s3://{settings.state.bucket}/{settings.state.prefix}/"
+# What a machine with a role of its own may read, or write, and what it could do to the states in their bucket. A prefix
+# of its own does not help: which prefixes hold the states of other deployments is not known here.
+_BUCKETS: Final = {
+    "data_s3_uri": ("read", "read Terraform's states", "Read from another bucket, like s3://{bucket}-data/imgs."),
+    "output_s3_uri": (
+        "write to",
+        "overwrite Terraform's states",
+        "Write to another bucket, like s3://{bucket}-out/runs.",
+    ),
+}
+
+
+def _beside_states(settings: Settings, source: "_Source", variables: Mapping["Keys", str]) -> list["Problem"]:
+    """The machines' own buckets are not the states', which are the way to everything there is."""
     problems = []
     for section in ("train_model", "train_model_dev"):
-        uri = getattr(settings, section).output_s3_uri
-        if uri is None or not (f"{uri}/".startswith(state) or state.startswith(f"{uri}/")):
-            continue
-        keys = (section, "output_s3_uri")
-        variable = variables.get(keys)
-        problems.append(
-            Problem(
-                source=f"the environment variable {variable}" if variable else source.label,
-                key=".".join(keys),
-                value=_shown(uri),
-                reason=f"The machine could overwrite Terraform's state, which is in {state}.",
-                way_out=f"Write to another prefix, like s3://{settings.state.bucket}/outputs.",
+        for key, (may, could, way_out) in _BUCKETS.items():
+            uri, bucket = getattr(getattr(settings, section), key), settings.state.bucket
+            if uri is None or uri.split("/")[2] != bucket:
+                continue
+            variable = variables.get((section, key))
+            problems.append(
+                Problem(
+                    source=f"the environment variable {variable}" if variable else source.label,
+                    key=f"{section}.{key}",
+                    value=_shown(uri),
+                    reason=f"The machine may {may} it, and {bucket} is state.bucket: it could {could}.",
+                    way_out=way_out.format(bucket=bucket),
+                )
             )
-        )
     return problems
 
 

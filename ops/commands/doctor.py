@@ -12,7 +12,18 @@ from rich.text import Text
 
 from modules_equiv.settings import DeploymentConfig, SettingsError
 from ops.commands.base import STACKS, Json, Session, require_stack, show
-from ops.doctor import account, key_pair, machines, names, permissions, quotas, state, tools, volumes
+from ops.doctor import (
+    account,
+    key_pair,
+    machines,
+    names,
+    permissions,
+    quotas,
+    repositories,
+    state,
+    tools,
+    volumes,
+)
 from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown
 from ops.progress import progress
 from ops.settings_file import settings_path
@@ -79,6 +90,7 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
     for subject, look in tools.LOOKS.items():
         yield subject, list(look())
     patient = Patient(session, stacks, key.expanduser() if key else None)
+    yield from run(repositories.CHECKS, patient)
     who = account.caller(session)
     yield "credentials", who.findings
     checks = (*state.CHECKS, *key_pair.CHECKS, *machines.CHECKS, *volumes.CHECKS, *quotas.CHECKS)

@@ -1,14 +1,18 @@
 """A person with an account on the embedded AWS, and a front that answers some calls in its place."""
 
 import json
+import os
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +28,44 @@ ssh_keypair_name = "{KEY_PAIR}"
 [state]
 bucket = "{BUCKET}"
 """
+
+
+@cache
+def _repositories() -> tuple[TemporaryDirectory[str], str]:
+    """A folder in GitHub's place, with the default training repository, and the id of its older commit."""
+    folder = TemporaryDirectory(prefix="ml-infra-github-")
+    repository = Path(folder.name, "DMW2151", "msls-pytorch-dcgan")
+    quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "PATH": os.environ["PATH"]}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=A", "-c", "user.email=a@example.com", "-C", str(repository), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=quiet).stdout.strip()
+
+    repository.mkdir(parents=True)
+    git("init", "-q", "-b", "main")
+    for number in (1, 2):
+        git("commit", "-q", "--allow-empty", "-m", str(number))
+    git("tag", "v1")
+    # As GitHub does.
+    for key in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
+        git("config", key, "true")
+    return folder, git("rev-parse", "HEAD~1")
+
+
+def github() -> dict[str, str]:
+    """Variables with which git takes what is at https://github.com/ from this machine, and the revision there is."""
+    folder, _ = _repositories()
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{folder.name}/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+        "ML_INFRA_TRAIN_MODEL__TRAINING_REVISION": "main",
+    }
+
+
+def older_commit() -> str:
+    """The id of a commit that no name points to."""
+    return _repositories()[1]
 
 
 @dataclass
@@ -45,6 +87,7 @@ class Person:
             **support.environment(self.endpoint),
             "HOME": str(self.home),
             "ML_INFRA_SETTINGS": str(self.settings),
+            **github(),
             **self.variables,
             **more,
         }

@@ -20,7 +20,7 @@ from botocore.exceptions import ReadTimeoutError
 from constructs_lib.instance_types import INSTANCE_TYPES
 from ops import synthesis
 from ops.commands.base import STACKS
-from ops.doctor import key_pair, tools
+from ops.doctor import key_pair, repositories, tools
 from ops.doctor.quotas import limit, on_demand_quota, spot_quota
 from ops.embedded_aws import control
 from ops.environment import ROOT
@@ -34,6 +34,7 @@ from tests.ops.aws_support import (
     Rule,
     clear,
     front,
+    older_commit,
     reset,
 )
 from tests.ops.support import Finished
@@ -243,6 +244,8 @@ def test_where_all_is_well_every_line_is_ok(person: Person) -> None:
         "VPCs",
         "notebook",
         "permissions: train-model-dev",
+        "training code",
+        "notebook code",
     } <= subjects
 
 
@@ -295,6 +298,83 @@ def test_refused_settings_are_a_problem_and_the_tools_are_looked_at_all_the_same
     assert finding(ended, "terraform")[0] == "ok"
     assert finding(ended, "credentials")[0] == "ok"
     assert finding(ended, "the rest")[0] == "unknown"
+
+
+# --- repositories
+
+REVISION = "ML_INFRA_TRAIN_MODEL__TRAINING_REVISION"
+REPOSITORY = "ML_INFRA_TRAIN_MODEL__TRAINING_REPOSITORY"
+NOTEBOOK = "ML_INFRA_TRAIN_MODEL_DEV__CODE_REPOSITORY"
+DCGAN = "https://github.com/DMW2151/msls-pytorch-dcgan"
+
+
+def code(person: Person, subject: str = "training code", **variables: str) -> tuple[str, str, str | None]:
+    stack = {"training code": "train-model", "notebook code": "train-model-dev"}[subject]
+    return finding(person.ops("doctor", stack, "--json", stdin="", **variables), subject)
+
+
+def test_a_revision_that_is_there(person: Person) -> None:
+    older = older_commit()
+    for revision in ("main", "v1", "refs/heads/main", "refs/tags/v1", "heads/main"):
+        assert code(person, **{REVISION: revision}) == ("ok", f"{revision} of {DCGAN}", None)
+    assert code(person, **{REVISION: older}) == ("ok", f"{older[:12]} of {DCGAN}", None)
+    assert code(person, "notebook code") == ("ok", DCGAN, None)
+
+
+@pytest.mark.parametrize("revision", ["mian", "v2", "ain", "refs/heads/v1"])
+def test_a_name_that_is_not_there(person: Person, revision: str) -> None:
+    state, detail, fix = code(person, **{REVISION: revision})
+
+    assert (state, detail) == ("problem", f"{DCGAN} has no tag or branch {revision}")
+    assert fix == f"set train_model.training_revision to one of: git ls-remote --tags --heads {DCGAN}"
+
+
+def test_a_commit_that_is_not_there(person: Person) -> None:
+    state, detail, _ = code(person, **{REVISION: "0ca5ec37e61831a4dff3b3aea1b42a4415340f76"})
+
+    assert state == "problem"
+    assert detail.startswith(f"{DCGAN} has no commit 0ca5ec37e61831a4dff3b3aea1b42a4415340f76 (fatal: ")
+
+
+@pytest.mark.parametrize(("subject", "variable"), [("training code", REPOSITORY), ("notebook code", NOTEBOOK)])
+def test_a_repository_that_is_not_there(person: Person, subject: str, variable: str) -> None:
+    url = "https://github.com/DMW2151/gone"
+
+    state, detail, fix = code(person, subject, **{variable: url})
+
+    assert state == "problem"
+    assert detail.startswith(f"{url} is no repository that everybody may read (fatal: ")
+    assert fix is not None
+    assert fix.endswith("private repositories are not supported")
+
+
+def test_a_server_that_does_not_answer_is_unknown(person: Person) -> None:
+    state, detail, _ = code(person, **{REPOSITORY: "https://127.0.0.1:9/a/b"})
+
+    assert state == "unknown"
+    assert detail.startswith("https://127.0.0.1:9/a/b could not be asked (fatal: unable to access")
+
+
+def test_without_git_it_is_unknown(person: Person) -> None:
+    assert code(person, PATH=path_without(person)) == ("unknown", "git is not on the PATH", "install git")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        # git 2.39, of github.com and gitlab.com, of a path that is not there, of a page that is no repository.
+        ("fatal: could not read Username for 'https://git.example': terminal prompts disabled", True),
+        ("fatal: Authentication failed for 'https://git.example/a/b/'", True),
+        ("fatal: repository 'https://git.example/a/b/' not found", True),
+        ("fatal: https://git.example/a/b/info/refs not valid: is this a git repository?", True),
+        # Of what stands between.
+        ("fatal: could not read Username for 'http://proxy.example:3128': terminal prompts disabled", False),
+        ("fatal: unable to access 'https://git.example/a/b/': Could not resolve host: git.example", False),
+        ("fatal: unable to access 'https://git.example/a/b/': Received HTTP code 407 from proxy after CONNECT", False),
+    ],
+)
+def test_what_git_says_of_a_repository_that_is_not_there(said: str, meant: bool) -> None:
+    assert any(phrase in said for phrase in repositories.no_repository("https://git.example/a/b")) == meant
 
 
 # --- tools

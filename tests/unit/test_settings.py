@@ -307,6 +307,9 @@ def test_as_shipped_the_three_required_keys_are_asked_for(file: Path) -> None:
         ("train_model.instance_type", '"t3.large"'),
         ("train_model.training_revision", '"v1.2.3"'),
         ("train_model.training_revision", '"feature/faster-loader"'),
+        ("train_model.training_revision", '"20261130"'),
+        ("train_model.training_revision", '"refs/tags/deadbeef"'),
+        ("train_model.training_revision", f'"{"a1" * 32}"'),
         ("train_model.data_volume.restore", '"none"'),
         ("train_model.data_volume.restore", '"snap-0123456789abcdef0"'),
         ("train_model.data_volume.size_gb", "65536"),
@@ -347,6 +350,8 @@ REFUSED = [
     ("deployment.name", '"sg-team"', "may not begin with sg-", "like ml-core"),
     ("deployment.name", '"ab-"', "does not end with a hyphen", "like ml-core"),
     ("deployment.project", '"a b"', "A tag has", "msls-dcgan"),
+    ("deployment.project", '"aws:x"', "begin with aws:", "msls-dcgan"),
+    ("deployment.project", '"AWS:cost"', "begin with aws:", "msls-dcgan"),
     ("deployment.region", '"us-east1"', 'no region "us-east1"', "Did you mean us-east-1?"),
     ("deployment.region", '"us-gov-west-1"', "other partitions", "Choose a region"),
     ("deployment.max_hourly_usd", "0", "0 is no limit", "Write it like 6.50"),
@@ -415,6 +420,8 @@ REFUSED = [
     ("state.prefix", '"/ml"', "begins or ends with a slash", 'Did you mean "ml"?'),
     ("state.prefix", '"ml/"', "begins or ends with a slash", 'Did you mean "ml"?'),
     ("state.prefix", '""', "The prefix is empty", "ml-core"),
+    ("state.prefix", f'"{"p" * 1100}"', "1,100 characters", "Shorten it"),
+    ("state.prefix", f'"{"p" * 958}"', "S3 has room for 957", "a shorter prefix"),
     ("state.prefix", '"a//b"', "two slashes", "single slashes"),
     ("state.prefix", '"a b"', '"a b" cannot be a part', "letters, digits"),
     ("state.region", '"ap-east-2"', "S3 backend of Terraform 1.11", "ap-east-1"),
@@ -461,6 +468,9 @@ REFUSED = [
     ("train_model.training_revision", '"--upload-pack=x"', "not a commit id", "rev-parse"),
     ("train_model.training_revision", '"a..b"', "not a commit id", "rev-parse"),
     ("train_model.training_revision", '""', "not a commit id", "rev-parse"),
+    ("train_model.training_revision", '"0ca5ec3"', "a part of a commit id (7 of 40", "git rev-parse 0ca5ec3"),
+    ("train_model.training_revision", f'"{"a" * 39}"', "a part of a commit id (39 of 40", "refs/tags/aaaa"),
+    ("train_model.training_revision", f'"{"A" * 41}"', "a part of a commit id (41 of 40", "refs/heads/AAAA"),
     ("train_model.data_s3_uri", '"my-data/imgs"', "not an S3 URI", "s3://my-bucket/imgs"),
     (
         "train_model.data_s3_uri",
@@ -813,24 +823,41 @@ def test_settings_need_no_cdktf() -> None:
     assert done.stdout.strip() == "[]"
 
 
-STATE_IN_TEAM_ML = f"{REQUIRED}prefix = 'team/ml'\n"
-
-
 @pytest.mark.parametrize("section", ["train_model", "train_model_dev"])
-@pytest.mark.parametrize("prefix", ["team", "team/ml", "team/ml/ada"])
-def test_outputs_must_not_cover_the_state(file: Path, section: str, prefix: str) -> None:
-    uri = f"s3://my-terraform-state/{prefix}"
-    found = problem(file, f"{STATE_IN_TEAM_ML}[{section}]\noutput_s3_uri = '{uri}'\n")
-
-    assert found.key == f"{section}.output_s3_uri"
-    assert found.value == f'"{uri}"'
-    assert "overwrite Terraform's state, which is in s3://my-terraform-state/team/ml/" in found.reason
-
-
+@pytest.mark.parametrize("prefix", ["team", "ml-core", "ml-core/ada", "elsewhere"])
 @pytest.mark.parametrize(
-    "uri", ["s3://my-terraform-state/team/mla", "s3://my-terraform-state/out", "s3://other-bucket/team/ml"]
+    ("key", "could"), [("data_s3_uri", "read Terraform's"), ("output_s3_uri", "overwrite Terraform's")]
 )
-def test_outputs_beside_the_state_are_fine(file: Path, uri: str) -> None:
-    loaded = load(file, f"{STATE_IN_TEAM_ML}[train_model]\noutput_s3_uri = '{uri}'\n")
+def test_no_machine_gets_at_the_bucket_of_the_states(
+    file: Path, section: str, prefix: str, key: str, could: str
+) -> None:
+    uri = f"s3://my-terraform-state/{prefix}"
+    found = problem(file, f"{REQUIRED}[{section}]\n{key} = '{uri}'\n")
 
-    assert loaded.train_model.output_s3_uri == uri
+    assert found.key == f"{section}.{key}"
+    assert found.value == f'"{uri}"'
+    assert f"my-terraform-state is state.bucket: it could {could} states" in found.reason
+
+
+def test_the_whole_bucket_of_the_states_is_no_data(file: Path) -> None:
+    found = problem(file, REQUIRED, {"ML_INFRA_TRAIN_MODEL__DATA_S3_URI": "s3://my-terraform-state"})
+
+    assert found.source == "the environment variable ML_INFRA_TRAIN_MODEL__DATA_S3_URI"
+    assert found.way_out == "Read from another bucket, like s3://my-terraform-state-data/imgs."
+
+
+@pytest.mark.parametrize("uri", ["s3://my-terraform-state-2/out", "s3://my-terraform-stat/out", "s3://other/ml-core"])
+def test_another_bucket_is_fine(file: Path, uri: str) -> None:
+    loaded = load(file, f"{REQUIRED}[train_model]\noutput_s3_uri = '{uri}'\ndata_s3_uri = '{uri}'\n")
+
+    assert (loaded.train_model.output_s3_uri, loaded.train_model.data_s3_uri) == (uri, uri)
+
+
+def test_the_longest_prefix_makes_the_longest_key(file: Path) -> None:
+    """S3's own limit: 1024 bytes, with the lock of the stack with the longest name in a region with the longest."""
+    longest = "/".join(["p" * 478] * 2)
+    text = f'{REQUIRED}prefix = "{longest}"\n[deployment]\nname = "{"n" * 20}"\nregion = "ap-northeast-1"\n'
+    key = load(file, text).stack_deployment().state_key("train-model-dev")
+
+    assert len(f"{key}.tflock") == 1024
+    assert "S3 has room for 957" in problem(file, text.replace("pp/", "ppp/")).reason
