@@ -4,6 +4,7 @@ botocore lets these through as errors of Python's, or reads a web page as an emp
 of botocore's family, so that whoever is ready for a call that fails is ready for them too.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ _WEB_PAGE: Final = re.compile(
 )
 # What botocore lets through; the last two where a value in the configuration is of a kind that it did not think of.
 _UNUSABLE: Final = (OSError, ValueError, AttributeError, TypeError)
+# Headers of every answer of AWS's. S3: "response headers returned by all operations",
+# https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html. The others, as the SDKs read them:
+# https://github.com/aws/aws-sdk-js-v3/pull/4015. The embedded AWS answers with the second for S3, too.
+_REQUEST_IDS: Final = ("x-amz-request-id", "x-amzn-requestid", "x-amzn-request-id", "x-amz-id-2")
 ANOTHER_ANSWERS: Final = (
     "a proxy, or a network that wants a log-in, may answer in its place: open a page in a browser, "
     "check HTTPS_PROXY and AWS_ENDPOINT_URL, then try again"
@@ -69,6 +74,9 @@ def translated() -> Iterator[None]:
 def watch(client: Any) -> None:
     """Makes every call of the client raise what is not AWS's answer as UnusableAwsError."""
     client.meta.events.register("before-parse", _refuse_web_page)
+    if client.meta.service_model.metadata["protocol"] in ("json", "rest-json"):
+        client.meta.events.register("before-parse", _refuse_what_is_not_json)
+    client.meta.events.register("after-call", _refuse_unsigned_error)
     client.meta.events.register("after-call-error", _translate)
 
 
@@ -78,6 +86,27 @@ def _refuse_web_page(event_name: str, response_dict: Mapping[str, Any], **_: Any
     # bytes is a stream, which is read by whoever asked for it.
     if response_dict["status_code"] < 500 and isinstance(body, bytes) and is_web_page(body):
         raise NotAwsError(asked=_call(event_name), came="a web page")
+
+
+def _refuse_what_is_not_json(event_name: str, response_dict: Mapping[str, Any], **_: Any) -> None:
+    """botocore reads it as an empty answer: as if there were none of what was asked for."""
+    body = response_dict["body"]
+    if response_dict["status_code"] < 300 and isinstance(body, bytes) and body:
+        try:
+            json.loads(body)
+        except ValueError:
+            raise NotAwsError(asked=_call(event_name), came="what cannot be read") from None
+
+
+def _refuse_unsigned_error(event_name: str, parsed: Mapping[str, Any], **_: Any) -> None:
+    """What has neither an error code nor a request id, botocore takes for AWS's error with the HTTP status as its code:
+    a proxy's 404 would mean that there is no such object.
+    """
+    answer = parsed["ResponseMetadata"]
+    status, headers = answer["HTTPStatusCode"], answer.get("HTTPHeaders", {})
+    code = parsed.get("Error", {}).get("Code") or str(status)
+    if 300 <= status < 500 and code == str(status) and not any(name in headers for name in _REQUEST_IDS):
+        raise NotAwsError(asked=_call(event_name), came=f"{status}, with neither AWS's request id nor an error code")
 
 
 def _translate(event_name: str, exception: Exception, **_: Any) -> None:

@@ -70,7 +70,9 @@ def read_object(session: Session, key: str, s3: Any = None) -> dict[str, Any] | 
         answer: dict[str, Any] = (s3 or state_client(session)).get_object(Bucket=place.bucket, Key=key)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in ("NoSuchKey", "404"):
+        # Never by the status alone: S3 names it in the answer's body, and what stands between may say 404 on its own.
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, NoSuchKey
+        if code == "NoSuchKey":
             return None
         if code == "NoSuchBucket":
             raise OpsError(f"the state bucket {place.bucket} does not exist: ops bootstrap makes it") from None

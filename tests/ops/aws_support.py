@@ -158,6 +158,7 @@ class Answer:
     status: int
     body: bytes
     kind: str = "application/x-amz-json-1.1"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, document: Any) -> "Answer":
@@ -174,6 +175,12 @@ class Answer:
             "<RequestId>c6104cbe-af31-11e0-8154-cbc7ccf896c7</RequestId></ErrorResponse>"
         )
         return cls(status, body.encode(), "text/xml")
+
+    @classmethod
+    def head(cls, status: int) -> "Answer":
+        """As S3 answers a HEAD: no body, and so no code, but its ids."""
+        ids = {"x-amz-request-id": "4442587FB7D0A2F9", "x-amz-id-2": "fvh94QXfPmBJbIEVeHyC7/u46doLVBM1mNo2TtaqNZo="}
+        return cls(status, b"", "application/xml", ids)
 
     @classmethod
     def ec2_error(cls, code: str) -> "Answer":
@@ -202,7 +209,7 @@ def front(endpoint: control.Endpoint, rules: Mapping[str, Rule], date: str | Non
             rule = rules.get(request.operation)
             answer = rule(request) if rule else None
             if answer:
-                self._send(answer.status, {"Content-Type": answer.kind}, answer.body)
+                self._send(answer.status, {"Content-Type": answer.kind, **answer.headers}, answer.body)
                 return
             connection = HTTPConnection(control.HOST, endpoint.port, timeout=60)
             connection.request(self.command, self.path, body, dict(self.headers))

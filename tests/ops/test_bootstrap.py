@@ -320,7 +320,7 @@ def test_a_bucket_in_another_region_is_told_with_the_way_out(person: Person) -> 
 
 def test_a_bucket_that_cannot_be_seen_is_told_with_the_way_out(person: Person) -> None:
     # S3 answers 403 for the bucket of another account; a HEAD has no body.
-    with front(person.endpoint, {f"HEAD /{BUCKET}": lambda _: Answer(403, b"")}) as url:
+    with front(person.endpoint, {f"HEAD /{BUCKET}": lambda _: Answer.head(403)}) as url:
         ended = person.ops("bootstrap", AWS_ENDPOINT_URL=url)
 
     assert ended.status == 1
@@ -332,7 +332,7 @@ def test_a_bucket_of_another_account_that_lets_us_in_is_refused(person: Person) 
     person.aws("s3").create_bucket(Bucket=BUCKET)
 
     def owner_check(request: Request) -> Answer | None:
-        return Answer(403, b"") if request.headers.get("x-amz-expected-bucket-owner") == "123456789012" else None
+        return Answer.head(403) if request.headers.get("x-amz-expected-bucket-owner") == "123456789012" else None
 
     with front(person.endpoint, {f"HEAD /{BUCKET}": owner_check}) as url:
         ended = person.ops("bootstrap", AWS_ENDPOINT_URL=url)

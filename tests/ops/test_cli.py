@@ -209,16 +209,61 @@ def test_doctor_goes_on_when_who_calls_cannot_be_asked(person: Person, monkeypat
 
 @pytest.mark.parametrize("page", [HTML, XHTML, Answer(404, HTML.body, "text/html")])
 def test_a_web_page_in_place_of_a_state_or_a_lock_is_neither(person: Person, page: Answer) -> None:
+    for command, said in _answered_for_s3(person, page):
+        assert "was answered with a web page, so not by AWS" in said, command
+        assert "older version" not in said, command
+        assert "delete" not in said, command
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        Answer(404, b"404 page not found\n", "text/plain"),  # Go's http.NotFound
+        Answer(404, b"", "text/html"),
+        Answer(404, b'{"message":"no Route matched with those values"}', "application/json"),  # Kong
+        Answer(404, b"<head><title>404 Not Found</title></head>", "text/html"),
+        Answer(302, b"", "text/html"),
+        Answer(403, b"Access to this site is blocked by policy", "text/plain"),
+    ],
+)
+def test_an_error_that_is_not_of_aws_is_no_missing_state(person: Person, page: Answer) -> None:
+    for command, said in _answered_for_s3(person, page):
+        assert f"was answered with {page.status}, with neither AWS's request id nor an error code" in said, command
+        assert "check HTTPS_PROXY and AWS_ENDPOINT_URL" in said, command
+
+
+def _answered_for_s3(person: Person, page: Answer) -> Iterator[tuple[str, str]]:
+    """Each command that reads a state or a lock, and what it says when `page` comes in the place of what it reads."""
     state = f"/{BUCKET}/ml-core/ml-core/us-east-1/train-model.tfstate"
     person.aws("s3").create_bucket(Bucket=BUCKET)
-    for command, path in (("status", state), ("unlock", f"{state}.tflock")):
+    for command, path in (
+        ("status", state),
+        ("unlock", f"{state}.tflock"),
+        ("stop worker", state),
+        ("wait jump", state.replace("train-model", "mlcore")),
+    ):
         with front(person.endpoint, {f"GET {path}": lambda _: page}) as url:
-            ended = person.ops(command, "--json", AWS_ENDPOINT_URL=url)
+            ended = person.ops(*command.split(), "--json", AWS_ENDPOINT_URL=url)
 
-        assert ended.status == 1
-        assert "was answered with a web page, so not by AWS" in ended.document["error"]
-        assert "older version" not in ended.document["error"]
-        assert "delete" not in ended.document["error"]
+        assert ended.status == 1, command
+        yield command, ended.document["error"]
+
+
+def test_a_404_of_a_proxy_is_no_missing_bucket(person: Person) -> None:
+    with front(person.endpoint, {f"HEAD /{BUCKET}": lambda _: Answer(404, b"")}) as url:
+        ended = person.ops("bootstrap", "--json", AWS_ENDPOINT_URL=url)
+
+    assert ended.status == 1
+    assert "HeadBucket was answered with 404" in ended.document["error"]
+    assert not person.aws("s3").list_buckets()["Buckets"]
+
+
+def test_text_in_place_of_json_is_no_empty_answer(person: Person) -> None:
+    person.aws("s3").create_bucket(Bucket=BUCKET)
+    with front(person.endpoint, {"ListServiceQuotas": lambda _: Answer(200, b"log in first", "text/plain")}) as url:
+        ended = person.ops("doctor", "--json", AWS_ENDPOINT_URL=url)
+
+    assert "ListServiceQuotas was answered with what cannot be read, so not by AWS" in str(ended.document)
 
 
 def test_a_page_of_comments_is_told_at_once() -> None:

@@ -575,7 +575,7 @@ def test_a_state_bucket_that_is_not_right(person: Person) -> None:
 
 
 def test_a_state_bucket_of_somebody_else(person: Person) -> None:
-    ended = behind(person, {f"HEAD /{BUCKET}": lambda _: Answer(403, b"")})
+    ended = behind(person, {f"HEAD /{BUCKET}": lambda _: Answer.head(403)})
 
     is_the_only_problem(ended, "state bucket", "it belongs to another account", "Name another in state.bucket")
 
