@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from ops import children, when
+from ops import children, reach, when
 from ops.commands.base import OpsError
 
 _SILENCE: Final = 4.0  # seconds; EC2's network says within three that nobody is at an address
@@ -135,7 +135,7 @@ class Tunnel:
                 if hopeless := children.hopeless(ssh.said):
                     raise OpsError(hopeless)
             if not self._was_ready and time.monotonic() >= self._until:
-                raise OpsError(f"no connection within {when.span_of(self._patience)}: {why}. {_MAYBE}")
+                raise OpsError(f"no connection within {when.span_of(self._patience)}: {why}. {reach.MAYBE}")
             failures += 1
             pause = children.pause(failures)
             what = "connection lost" if connected else "no connection"
@@ -188,9 +188,6 @@ class Tunnel:
 
     def _answers(self) -> bool:
         return _http_answers(self._port, self._service.path) if self._service.path else _tcp_answers(self._port)
-
-
-_MAYBE: Final = "If nothing answers at all, your address may have changed: see access.deployer_cidrs in settings.toml"
 
 
 def _http_answers(port: int, path: str) -> bool:

@@ -5,14 +5,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Generic, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Generic, TypeVar
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from ops import host_keys, ssh
+from ops import host_keys, reach, ssh
 from ops.commands.base import OpsError, Session, progress_console
 from ops.hosts import MACHINES, Host, Machine, find_running
 
@@ -30,8 +29,6 @@ ViaOption = Annotated[
     typer.Option("--via", help="Through the jump host, or through AWS Session Manager (worker only; no port is open)."),
 ]
 
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
@@ -47,13 +44,14 @@ def open_session() -> Session:
     session = Session.open()
     if shutil.which("ssh") is None:
         raise OpsError("ssh is not installed here: apt-get install openssh-client")
-    if urlsplit(session.environment.get("AWS_ENDPOINT_URL") or "").hostname in _LOOPBACK:
+    if reach.on_this_machine(session):
         say("this is the embedded AWS: nothing answers at the addresses that it makes up")
     return session
 
 
 def login(session: Session, machine: Machine, *, via: ssh.Via, key: Path | None) -> Login:
-    """Looks where the machine is. Raises OpsError when it, or the jump host before it, does not run or is not there.
+    """Looks where the machine is. Raises OpsError when it, or the jump host before it, does not run or is not there,
+    and when nothing answers since this machine's address is not let in.
 
     Whoever calls it says the remarks.
     """
@@ -71,7 +69,10 @@ def login(session: Session, machine: Machine, *, via: ssh.Via, key: Path | None)
             f"there is no private key ~/.ssh/{name} or ~/.ssh/{name}.pem: ssh tries its own and the agent's (or --key)"
         )
     file = ssh.run_file(session, hosts, how, pinned=keys.ids, ask=may_ask())
-    return Login(ssh=["ssh", "-F", str(file)], host=host, remarks=tuple(remarks))
+    command = ["ssh", "-F", str(file)]
+    if via == "jump" and (silent := reach.look(session, command, hosts[-1].alias)):
+        remarks.append(silent)
+    return Login(ssh=command, host=host, remarks=tuple(remarks))
 
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ops import boot_report, boot_wait, locks, machines, power, when
+from ops import boot_report, boot_wait, locks, machines, power, reach, when
 from ops.commands.base import (
     STACKS,
     Json,
@@ -67,6 +67,9 @@ def wait(
     seconds = seconds_in(timeout)
     session = Session.open()
     with watched(progress_console(), f"{machine}: asking AWS") as shown:
+        # What comes after a wait is `ops ssh`. SageMaker's notebooks are reached another way.
+        if machine != "notebook" and (shut_out := reach.warning(session)):
+            shown.passed(shut_out)
         ended = boot_wait.wait(session, machine, seconds, shown)
     result = {
         "machine": machine_document(ended.machine),
