@@ -45,6 +45,8 @@ PACKAGES = (
     "sudo",
     "unattended-upgrades",
     "jq",
+    # 2.6.0, with gloo: https://packages.debian.org/trixie/python3-torch
+    "python3-torch",
 )
 
 _OLD = 21 * 24 * 3600  # seconds
@@ -139,7 +141,7 @@ def _debootstrap(root: Path) -> None:
 
 
 def _forget_old(newest: Path) -> None:
-    """Other versions take 900 MB each; another checkout may still use one of the last weeks."""
+    """Other versions take 1.6 GB each; another checkout may still use one of the last weeks."""
     for other in newest.parent.glob(f"{SUITE}-*"):
         if other != newest and time.time() - other.stat().st_mtime > _OLD:
             shutil.rmtree(other, ignore_errors=True)
@@ -149,7 +151,7 @@ def _run(what: str, command: Sequence[str | Path]) -> None:
     try:
         system_packages.run(f"boot base: {what}", command)
     except system_packages.SystemPackagesError as error:
-        raise BootBaseError(f"{error}. It needs {MIRROR}, and 1 GB free under {cache()}") from error
+        raise BootBaseError(f"{error}. It needs {MIRROR}, and 2 GB free under {cache()}") from error
 
 
 def main() -> int:

@@ -138,6 +138,7 @@ class TrainModelStack(BaseStack):
                     user_data.DISKS,
                     _HERE / "boot" / "worker.sh",
                     _HERE / "boot" / "train.sh",
+                    _HERE / "boot" / "sitecustomize.py",
                     _HERE / "boot" / f"profile_{machine_type.family}.sh",
                 ],
                 main="worker.sh",

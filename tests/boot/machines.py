@@ -205,9 +205,10 @@ def pytorch_image(machine: Machine, folder: str, *more: str) -> None:
     machine.prepare_link(f"{folder}/bin/python", "/usr/bin/python3")
     for name in ("torch", "torchvision", *more):
         code = training.TORCH if name == "torch" else ""
-        machine.prepare(
-            f"{folder}/lib/python3.13/site-packages/{name}/__init__.py", f'__version__ = "of the image"\n{code}'
-        )
+        package = f"{folder}/lib/python3.13/site-packages/{name}"
+        machine.prepare(f"{package}/__init__.py", f'__version__ = "of the image"\n{code}')
+        if name == "torch":
+            machine.prepare(f"{package}/serialization.py", training.SERIALIZATION)
 
 
 def connect(machine: Machine) -> None:

@@ -1,6 +1,7 @@
 """The command `train`, on a worker that is ready, with the training program's options and checkpoints."""
 
 import json
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -47,9 +48,41 @@ def programs(machine: Machine) -> list[dict[str, object]]:
     return [json.loads(line) for line in machine.read(LOG).splitlines() if line.startswith("{")]
 
 
+def epochs(machine: Machine) -> list[int]:
+    """Those of the last run of the program."""
+    run = machine.read(LOG).rpartition("\n{")[2]
+    return [int(line.split()[1]) for line in run.splitlines() if line.startswith("epoch ")]
+
+
 def test_refused_without_images(worker: Machine) -> None:
     assert train(worker, "") == (1, "train: there are no files below /data/imgs/train_val: copy the images there\n")
-    worker.run("mkdir -p /data/imgs/train_val/london; echo jpg >/data/imgs/train_val/london/1.jpg; chown -R 1000 /data")
+
+
+def test_images_that_the_program_would_not_find_are_refused(worker: Machine) -> None:
+    """torchvision's ImageFolder reads folders of classes, and wants an image in each."""
+    images = "/data/imgs/train_val"
+    worker.run(f"mkdir -p {images}; echo jpg >{images}/1.jpg; chown -R 1000 /data")
+    status, said = train(worker, "")
+    assert status == 1
+    assert said.startswith(f"train: the images are in {images} itself, and the program reads those in its folders.")
+    way_out = said.partition("One is enough: ")[2].strip()
+    assert way_out == f"cd {images} && mkdir all && find . -maxdepth 1 -type f -exec mv -t all {{}} +"
+    worker.run(way_out)
+    assert worker.run(f"cd {images}; find . -type f").stdout == "./all/1.jpg\n"
+
+    worker.run(f"mkdir -p {images}/empty/deep; echo >{images}/empty/deep/notes.txt")
+    status, said = train(worker, "")
+    assert status == 1
+    assert said.endswith(f" for a class, and {images}/empty/ has no images: add some or remove it\n")
+    # As ImageFolder sees it: whatever the case, however deep, and behind links.
+    worker.run(f"mv {images}/empty /data/elsewhere; ln -s /data/elsewhere {images}/berlin")
+    worker.run(f"mv /data/elsewhere/deep/notes.txt /data/elsewhere/deep/2.JPEG; mv {images}/all {images}/london")
+    assert worker.run("systemctl is-active training", check=False).stdout == "inactive\n"
+
+
+def test_the_programs_folder_of_images_is_the_one_that_is_looked_at(worker: Machine) -> None:
+    status, said = train(worker, "--name elsewhere --dataroot /data/no_such_folder")
+    assert (status, said) == (1, "train: there are no files below /data/no_such_folder: copy the images there\n")
 
 
 def test_help_and_a_bad_name(worker: Machine) -> None:
@@ -109,7 +142,7 @@ def test_nothing_but_train_starts_it_again(worker: Machine) -> None:
     """As needrestart does after an update, unless it is told not to: with the same command, over what came of it."""
     unit = "systemd-run -q --unit=training --uid=1000 -p WorkingDirectory=/opt/training/model"
     unit += f" -p StandardOutput=append:{LOG} -p StandardError=append:{LOG}"
-    for last in (0, 1):
+    for last in ("none", "1"):
         before = worker.run(f"sha256sum {MODELS}/msls-dcgan-128/*").stdout
         runs = len(programs(worker))
         worker.run("systemctl reset-failed training", check=False)
@@ -186,7 +219,7 @@ def test_without_cuda_the_default_program_is_not_started(workshop: Workshop, pro
     machine.insert(workshop.disk(), "nvme1n1", VOLUME_ID)
     machine.boot()
     machine.run(f"sed -i s/^BOOT_PROFILE=.*/BOOT_PROFILE={profile}/ /etc/ml-infra/boot.env")
-    machine.run("mkdir -p /data/imgs/train_val && echo jpg >/data/imgs/train_val/1.jpg")
+    machine.run("mkdir -p /data/imgs/train_val/a && echo jpg >/data/imgs/train_val/a/1.jpg")
     status, said = train(machine, "")
     assert status == 1
     assert said == (
@@ -203,14 +236,62 @@ def test_without_cuda_the_default_program_is_not_started(workshop: Workshop, pro
 def test_resume_goes_on_from_the_last_whole_checkpoint(worker: Machine) -> None:
     # The machine died while this one was being written.
     worker.run(f"head -c 60 {MODELS}/msls-dcgan-128/checkpoint_3.pt >{MODELS}/msls-dcgan-128/checkpoint_10.pt")
+    folder = f"{MODELS}/msls-dcgan-128"
+    worker.run(f"mkdir {folder}/.part-of-a-killed-one && chown -R 1000 {folder}")
+    before = worker.run(f"cd {folder}; sha256sum checkpoint_[0-3].pt; stat -c %i checkpoint_[0-3].pt").stdout
     status, said = train(worker, "--resume --n_epoch 6")
     assert status == 0
-    assert f"{MODELS}/msls-dcgan-128/checkpoint_10.pt is not whole and is passed over" in said
-    assert "Going on from checkpoint 3." in said
+    assert f"{folder}/checkpoint_10.pt is not whole and is passed over" in said
+    assert "Going on from checkpoint 3, with epoch 4." in said
     ended(worker)
 
-    assert programs(worker)[-1]["s_epoch"] == 3
-    assert {"checkpoint_4.pt", "checkpoint_5.pt"} <= set(worker.run(f"ls {MODELS}/msls-dcgan-128").stdout.split())
+    assert programs(worker)[-1]["s_epoch"] == 4
+    assert epochs(worker) == [4, 5]
+    assert worker.run(f"cd {folder}; sha256sum checkpoint_[0-3].pt; stat -c %i checkpoint_[0-3].pt").stdout == before
+    assert sorted(worker.run(f"ls -A {folder}").stdout.split()) == sorted(
+        f"checkpoint_{number}.pt" for number in (0, 1, 2, 3, 4, 5, 10)
+    )
+
+
+def test_a_finished_training_is_said_to_be_finished(worker: Machine) -> None:
+    assert train(worker, "--name short --n_epoch 2")[0] == 0
+    ended(worker)
+    runs = len(programs(worker))
+    status, said = train(worker, "--resume --name short --n_epoch=2")
+    assert status == 0
+    assert said == f"{MODELS}/short is finished: checkpoint 1 is of the last of 2 epochs. --n_epoch adds more.\n"
+    assert worker.run("systemctl is-active training", check=False).stdout == "inactive\n"
+    assert len(programs(worker)) == runs
+    # The program itself goes to 16.
+    assert "with epoch 2." in train(worker, "--resume --name short")[1]
+    wait_for("epoch 2", lambda: worker.exists(f"{MODELS}/short/checkpoint_2.pt"))
+    train(worker, "stop")
+    ended(worker)
+
+
+def test_a_checkpoint_of_epoch_0_can_be_gone_on_from(worker: Machine) -> None:
+    """To the program, --s_epoch 0 means from the beginning."""
+    assert train(worker, "--name first --n_epoch 1")[0] == 0
+    ended(worker)
+    before = worker.run(f"sha256sum {MODELS}/first/checkpoint_0.pt").stdout
+    assert "Going on from checkpoint 0, with epoch 1." in train(worker, "--name first --resume -ne 2")[1]
+    ended(worker)
+    assert epochs(worker) == [1]
+    assert worker.run(f"sha256sum {MODELS}/first/checkpoint_0.pt").stdout == before
+
+
+def test_the_settings_of_checkpoints_keep_name_and_folder(worker: Machine) -> None:
+    status, said = train(worker, """--name own -c '{"name": "msls-dcgan-128"}'""")
+    assert status == 2
+    assert "--checkpoint_params: the name comes from --name, and root cannot be changed" in said
+    assert train(worker, """--name own --n_epoch 1 --checkpoint_params '{"save_frequency": 4}'""")[0] == 0
+    ended(worker)
+    assert programs(worker)[-1]["checkpoint_params"] == {
+        "name": "own",
+        "root": f"{MODELS}/",
+        "log_frequency": 50,
+        "save_frequency": 4,
+    }
 
 
 def test_resume_without_a_checkpoint(worker: Machine) -> None:
@@ -291,7 +372,7 @@ esac
     machine.stand_in("docker", held, path="/usr/bin")
     status = machine.first_boot(workshop.worker("gaudi"))
     assert (status.state, status.failed) == ("ready", {})
-    machine.run("mkdir -p /data/imgs/train_val && echo jpg >/data/imgs/train_val/1.jpg")
+    machine.run("mkdir -p /data/imgs/train_val/a && echo jpg >/data/imgs/train_val/a/1.jpg")
 
     def containers() -> list[list[str]]:
         return [call for call in machine.calls("docker") if call[0] in ("run", "rm")]
@@ -306,6 +387,13 @@ esac
     assert before == after == ["rm", "-f", "training"]
     image = "vault.habana.ai/gaudi-docker/1.21.3/ubuntu22.04/habanalabs/pytorch-installer-2.6.0:1.21.3-57"
     program = run[run.index(image) + 1 :]
-    assert program[:3] == ["python3", "-m", "msls.run_dcgan"]
-    assert program[-2:] == ["--n_epoch", "3"]
+    # The image has a PYTHONPATH of its own (/root:/usr/lib/habanalabs/), which stays.
+    assert program[:2] == ["bash", "-c"]
+    assert program[4:6] == ["-m", "msls.run_dcgan"]
+    assert program[program.index("--n_epoch") + 1] == "3"
     assert {"--init", "--runtime=habana", "HABANA_VISIBLE_DEVICES=all", "/efs:/efs", "/data:/data:ro"} <= set(run)
+    shown = 'import os, sys; print(sys.argv[1:], os.environ["PYTHONPATH"], "sitecustomize" in sys.modules)'
+    inside = shlex.join([*program[:4], "-c", shown, "a b", "$c"])
+    said = machine.run(f"ML_INFRA_OUT=/x PYTHONPATH=/root:/usr/lib/habanalabs/ {inside}").stdout
+    assert said == "['a b', '$c'] /usr/local/lib/ml-infra:/root:/usr/lib/habanalabs/ True\n"
+    assert {"ML_INFRA_OUT", "ML_INFRA_RESUME", "/usr/local/lib/ml-infra:/usr/local/lib/ml-infra:ro"} <= set(run)

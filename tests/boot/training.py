@@ -2,12 +2,18 @@
 
 import subprocess
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # CUDA is there, with as many devices as the driver knows.
 TORCH = """
 import shutil
 import subprocess
+
+from torch.serialization import load, save
 
 
 class cuda:
@@ -22,13 +28,29 @@ class cuda:
         return cuda.device_count() > 0
 """
 
-# The program as far as `train` and the set-up know it: its options, its checkpoints (zip files), its imports, and where
-# it breaks: without CUDA, and with --logging (its default) but not --profile. It waits while /data/hold is there.
+# As the real one's, a file is a zip, and the module is where torch.save comes from.
+SERIALIZATION = """
+import json
+import zipfile
+
+
+def save(obj, f):
+    with zipfile.ZipFile(f, "w") as checkpoint:
+        checkpoint.writestr("data", json.dumps(obj))
+
+
+def load(f):
+    with zipfile.ZipFile(f) as checkpoint:
+        return json.loads(checkpoint.read("data"))
+"""
+
+# The program as far as `train` and the set-up know it: its options, its checkpoints, its imports, that it goes on
+# with the epoch of the checkpoint that it read, and where it breaks: without CUDA, with --logging (its default) but not
+# --profile, and over images that are in no folder of a class. It waits while /data/hold is there.
 _PROGRAM = """
 import argparse
 import json
 import time
-import zipfile
 from pathlib import Path
 
 import boto3
@@ -41,11 +63,11 @@ if not torch.cuda.is_available():
     import habana_frameworks
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--dataroot", default="nowhere")
-parser.add_argument("--s_epoch", type=int, default=0)
-parser.add_argument("--n_epoch", type=int, default=4)
+parser.add_argument("-d", "--dataroot", default="nowhere")
+parser.add_argument("-se", "--s_epoch", type=int, default=0)
+parser.add_argument("-ne", "--n_epoch", type=int, default=4)
 parser.add_argument("--s3_bucket", default="a-bucket-of-the-author")
-parser.add_argument("--checkpoint_params", type=json.loads, default={})
+parser.add_argument("-c", "--checkpoint_params", type=json.loads, default={})
 parser.add_argument("--profile", type=bool, default=False)
 parser.add_argument("--logging", type=bool, default=True)
 
@@ -55,16 +77,20 @@ def main():
     print(json.dumps(vars(options)), flush=True)
     folder = Path(options.checkpoint_params["root"], options.checkpoint_params["name"])
     folder.mkdir(parents=True, exist_ok=True)
+    if not any(path.is_dir() for path in Path(options.dataroot).iterdir()):
+        raise FileNotFoundError(f"Couldn't find any class folder in {options.dataroot}.")
     if options.profile:
         step = len
+    start = 0
+    if options.s_epoch:
+        start = torch.load(folder / f"checkpoint_{options.s_epoch}.pt")["epoch"]
     while Path("/data/hold").exists():
         time.sleep(0.05)
-    for epoch in range(options.s_epoch + 1 if options.s_epoch else 0, options.n_epoch):
+    for epoch in range(start, options.n_epoch):
         time.sleep(0.2)
         if options.logging:
             step("of the profiler")
-        with zipfile.ZipFile(folder / f"checkpoint_{epoch}.pt", "w") as checkpoint:
-            checkpoint.writestr("data", f"epoch {epoch}")
+        torch.save({"epoch": epoch}, folder / f"checkpoint_{epoch}.pt")
         print("epoch", epoch, flush=True)
 
 
@@ -127,18 +153,22 @@ def wheels(folder: Path) -> None:
     """Packages of the names and versions that the boot scripts ask for, into folder/wheels."""
     (folder / "wheels").mkdir()
     for accelerator in ("cpu", "cu124"):
-        _wheel(folder / "wheels", "torch", f"2.6.0+{accelerator}", f'__version__ = "2.6.0+{accelerator}"\n{TORCH}')
+        torch = {"__init__": f'__version__ = "2.6.0+{accelerator}"\n{TORCH}', "serialization": SERIALIZATION}
+        _wheel(folder / "wheels", "torch", f"2.6.0+{accelerator}", torch)
         _wheel(folder / "wheels", "torchvision", f"0.21.0+{accelerator}")
-    _wheel(folder / "wheels", "tensorboard", "2.20.0", _TENSORBOARD, script="tensorboard:main")
-    _wheel(folder / "wheels", "setuptools", "80.9.0", module="pkg_resources")
+    _wheel(folder / "wheels", "tensorboard", "2.20.0", {"__init__": _TENSORBOARD}, script="tensorboard:main")
+    _wheel(folder / "wheels", "setuptools", "80.9.0", package="pkg_resources")
     _wheel(folder / "wheels", "packaging", "25.0")
     _wheel(folder / "wheels", "boto3", "1.43.123")
 
 
-def _wheel(folder: Path, name: str, version: str, code: str = "", *, module: str = "", script: str = "") -> None:
+def _wheel(
+    folder: Path, name: str, version: str, modules: Mapping[str, str] = _NOTHING, *, package: str = "", script: str = ""
+) -> None:
     info = f"{name}-{version}.dist-info"
     files = {
-        f"{module or name}/__init__.py": code or f'__version__ = "{version}"\n',
+        f"{package or name}/__init__.py": f'__version__ = "{version}"\n',
+        **{f"{package or name}/{module}.py": code for module, code in modules.items()},
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }

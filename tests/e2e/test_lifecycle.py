@@ -302,6 +302,7 @@ class TestWhatAwsShows:
                     "constructs_lib/boot/disks.sh",
                     "modules_equiv/train_model/boot/worker.sh",
                     "modules_equiv/train_model/boot/train.sh",
+                    "modules_equiv/train_model/boot/sitecustomize.py",
                     "modules_equiv/train_model/boot/profile_nvidia.sh",
                 ],
             ),

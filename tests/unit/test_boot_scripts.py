@@ -34,13 +34,14 @@ AGENT = ROOT / "modules_equiv" / "mlcore" / "cloudwatch_agent.json"
 AGENT_GPU = ROOT / "constructs_lib" / "cloudwatch_agent_nvidia.json"
 
 SCRIPTS = sorted([*ROOT.glob("constructs_lib/boot/*.sh"), *ROOT.glob("modules_equiv/*/boot/*.sh")])
+OF_EVERY_WORKER = ("worker.sh", "train.sh", "sitecustomize.py")
 SHIPPED = {
     "jump": [LIB, MEMORY, JUMP, REBOOT],
     "metrics": [LIB, DISKS, MEMORY, *sorted(METRICS.iterdir()), DASHBOARD],
-    "worker-nvidia": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_nvidia.sh"],
-    "worker-gaudi": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_gaudi.sh"],
-    "worker-neuron": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_neuron.sh"],
-    "worker-none": [LIB, DISKS, WORKER / "worker.sh", WORKER / "train.sh", WORKER / "profile_none.sh"],
+    "worker-nvidia": [LIB, DISKS, *(WORKER / name for name in OF_EVERY_WORKER), WORKER / "profile_nvidia.sh"],
+    "worker-gaudi": [LIB, DISKS, *(WORKER / name for name in OF_EVERY_WORKER), WORKER / "profile_gaudi.sh"],
+    "worker-neuron": [LIB, DISKS, *(WORKER / name for name in OF_EVERY_WORKER), WORKER / "profile_neuron.sh"],
+    "worker-none": [LIB, DISKS, *(WORKER / name for name in OF_EVERY_WORKER), WORKER / "profile_none.sh"],
     "notebook": [LIB, NOTEBOOK],
 }
 EVERYTHING = sorted({file for files in SHIPPED.values() for file in files})
@@ -199,13 +200,14 @@ def test_without_its_comments_a_script_is_the_same_to_bash(script: Path) -> None
         shown = subprocess.run(
             ["bash", "--pretty-print", "/dev/stdin"], input=text, capture_output=True, text=True, check=True
         )
-        return [line for line in shown.stdout.splitlines() if line]
+        # In awk's programs, indentation is bash's text, and nothing to awk.
+        return [line.lstrip() for line in shown.stdout.splitlines() if line]
 
     written, sent = script.read_text(encoding="utf-8"), shipped(script)
     assert read(sent) == read(written)
     # What a machine says of a line is about that line of the file.
     kept = [(there, here) for there, here in zip(sent.split("\n"), written.split("\n"), strict=True) if there]
-    assert all(there == here for there, here in kept)
+    assert all(there in (here, here.lstrip(" ")) for there, here in kept)
 
 
 def test_shipped_names_do_not_collide() -> None:

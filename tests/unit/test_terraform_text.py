@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from constructs_lib.terraform_text import expression, lines, literal
-from constructs_lib.user_data import USER_DATA_LIMIT, UserDataError, archive, render, unpacked
+from constructs_lib.user_data import USER_DATA_LIMIT, UserDataError, archive, render, unpacked, values
 
 
 def test_template_markers_are_escaped() -> None:
@@ -101,6 +101,24 @@ class TestUserData:
         assert "%{" not in rendered
         assert unpacked(rendered) == {"main.sh": script.read_text(encoding="utf-8")}
 
+    def test_values_can_be_read_again(self, script: Path) -> None:
+        given = {"A": "1=2", "ID": "${TfToken[TOKEN.7]}", "EMPTY": "", "B": "x"}
+        rendered = render(values=given, files=[script], main="main.sh")
+        assert values(rendered) == given
+        assert "A=1=2" not in rendered
+
+    def test_programs_come_without_docstrings_and_comments(self, script: Path, tmp_path: Path) -> None:
+        program = tmp_path / "program.py"
+        program.write_text(
+            '"""Does x.\n\nAnd y.\n"""\n\nX = "# no comment"  # one\n\n\ndef f() -> str:\n    """Says."""\n    # why\n'
+            '    return """# text"""\n\n\nclass C:\n    """Is."""\n\n    y = 1\n',
+            encoding="utf-8",
+        )
+        assert unpacked(render(values={}, files=[script, program], main="main.sh"))["program.py"] == (
+            '\n\n\n\n\nX = "# no comment"\n\n\ndef f() -> str:\n\n\n'
+            '    return """# text"""\n\n\nclass C:\n\n\n    y = 1\n'
+        )
+
     @pytest.mark.parametrize(
         "value", ["two words", "quo'te", 'quo"te', "dol$lar", "back`quote", "back\\slash", "li\nne"]
     )
@@ -118,12 +136,12 @@ class TestUserData:
 
     def test_the_same_files_are_the_same_text_everywhere(self, script: Path) -> None:
         """Other user data replaces a running machine: when, where and by whom files were checked out must not count."""
-        made = archive([script])
+        made = archive([script], {"KEY": "value"})
         os.utime(script, (1, 1))
         script.chmod(0o600)
         script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))
 
-        assert archive([script]) == made
+        assert archive([script], {"KEY": "value"}) == made
 
     def test_comments_stay_behind_where_they_are_comments(self, script: Path) -> None:
         script.write_text(

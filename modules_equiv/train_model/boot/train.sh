@@ -7,8 +7,9 @@ usage() {
 train [--name NAME] [--resume] [OPTION...]   start; further options go to the program as they are (--n_epoch 32)
 train status | log | stop
 
-Images are read from /data/imgs/train_val; checkpoints and TensorBoard traces go to /efs/trained_model/NAME
-(default: msls-dcgan-128). --resume goes on from the last whole checkpoint there. The log: /var/log/ml-infra/training.log
+Images are read from the folders in /data/imgs/train_val; checkpoints and TensorBoard traces go to
+/efs/trained_model/NAME (default: msls-dcgan-128). --resume goes on after the last whole checkpoint there. The log:
+/var/log/ml-infra/training.log
 TEXT
 }
 
@@ -47,8 +48,40 @@ last_checkpoint() {
   done < <(checkpoints "$1" | sed -n 's/.*checkpoint_\([0-9]\+\)\.pt$/\1/p' | sort -rn)
 }
 
+# asked NAME OPTION...: what the program will make of its options, one a line: images, epochs, the checkpoints' settings.
+# Options and defaults: https://github.com/DMW2151/msls-pytorch-dcgan/blob/0ca5ec37/model/msls/run_dcgan.py
+asked() {
+  python3 - "$IMAGES/" "$MODELS/" "$@" <<'PYTHON'
+import argparse, json, sys
+parser = argparse.ArgumentParser("train", usage="train --help", add_help=False)
+parser.add_argument("-d", "--dataroot", default=sys.argv[1])
+parser.add_argument("-ne", "--n_epoch", type=int, default=16)
+parser.add_argument("-c", "--checkpoint_params", type=json.loads, default={})
+known = parser.parse_known_args(sys.argv[4:])[0]
+params = {"name": sys.argv[3], "root": sys.argv[2]}
+if params.keys() & known.checkpoint_params.keys():
+    parser.error("--checkpoint_params: the name comes from --name, and root cannot be changed")
+params |= {"log_frequency": 50, "save_frequency": 1} | known.checkpoint_params
+print(known.dataroot, known.n_epoch, json.dumps(params), sep="\n")
+PYTHON
+}
+
+# need_images FOLDER: laid out as the program reads them, which takes each folder in it for a class:
+# https://docs.pytorch.org/vision/0.21/generated/torchvision.datasets.ImageFolder.html
+need_images() {
+  local folder found=''
+  [[ -n $(find -L "$1" -type f -print -quit 2>/dev/null) ]] || fail "there are no files below $1: copy the images there"
+  for folder in "$1"/{.[!.],}*/; do
+    [[ -d $folder ]] || continue
+    found=$(find -L "$folder" -type f -iregex '.*\.\(jpe?g\|png\|ppm\|bmp\|pgm\|tiff?\|webp\)' -print -quit)
+    [[ $found ]] || fail "the program takes each folder in $1 for a class, and $folder has no images: add some or remove it"
+  done
+  [[ $found ]] || fail "the images are in $1 itself, and the program reads those in its folders. One is enough:" \
+    "cd $1 && mkdir all && find . -maxdepth 1 -type f -exec mv -t all {} +"
+}
+
 start() {
-  local name=msls-dcgan-128 resume='' last=0 why options=() more=()
+  local name=msls-dcgan-128 resume='' last=none why wanted final options=() more=()
   while (($#)); do
     case $1 in
       --name) name=${2:?"train: --name wants a name"} && shift ;;
@@ -71,15 +104,22 @@ start() {
         2>&1) || fail "msls.run_dcgan needs CUDA or Gaudi, or another training_repository. Here: ${why##*$'\n'}"
       ;;
   esac
-  [[ -n $(find "$IMAGES" -type f -print -quit 2>/dev/null) ]] || fail "there are no files below $IMAGES: copy the images there"
+  wanted=$(asked "$name" "${options[@]}") || exit
+  mapfile -t wanted <<<"$wanted"
+  need_images "${wanted[0]%/}"
 
   if [[ $resume ]]; then
     last=$(last_checkpoint "$name")
     [[ $last ]] ||
       fail "$MODELS/$name has no whole checkpoint to go on from: start without --resume, or with --name OTHER"
-    # To the program, 0 means: from the beginning.
-    ((last > 0)) || fail "the only checkpoint is that of epoch 0, from which the program cannot go on: train --name OTHER"
-    echo "Going on from checkpoint $last."
+    # On Gaudi, the program counts its epochs from 1.
+    final=${wanted[1]}
+    [[ $BOOT_PROFILE == gaudi ]] || ((final -= 1))
+    if ((last >= final)); then
+      echo "$MODELS/$name is finished: checkpoint $last is of the last of ${wanted[1]} epochs. --n_epoch adds more."
+      exit
+    fi
+    echo "Going on from checkpoint $last, with epoch $((last + 1))."
   else
     no_checkpoints "$name"
   fi
@@ -90,21 +130,28 @@ start() {
   echo "Training $name has started; it goes on when you log out. train log follows it, train stop ends it."
 }
 
-# run NAME LAST OPTION...: inside the service, as the training user; LAST: the checkpoint to go on from, or 0.
+# run NAME LAST OPTION...: inside the service, as the training user; LAST: the checkpoint to go on from, or none.
 run() {
-  local name=$1 last=$2 status=0 program
+  local name=$1 last=$2 status=0 wanted program
   shift 2
+  wanted=$(asked "$name" "$@") || exit
+  # What sitecustomize.py goes by: there, the programs' torch.save and torch.load are changed.
+  export ML_INFRA_OUT=$MODELS/$name ML_INFRA_RESUME=''
   # A service that is started again by something else than train would write over what it made.
-  if ((last)); then
+  if [[ $last != none ]]; then
     [[ $(last_checkpoint "$name") == "$last" ]] || fail "$MODELS/$name has gone on since checkpoint $last: train --resume"
-    set -- "$@" --s_epoch "$last"
+    ML_INFRA_RESUME=$ML_INFRA_OUT/checkpoint_$last.pt
+    # The program reads the checkpoint of this number, and begins with the epoch that is written in it.
+    set -- "$@" --s_epoch $((last + 1))
   else
     no_checkpoints "$name"
   fi
+  # What a training that was killed left of the checkpoint that it was writing.
+  rm -rf "$ML_INFRA_OUT"/.part-*
   # --profile, as its author ran it: with --logging alone, its default, it breaks at the first batch (gpu_dcgan.py:
   # `prof.step() if enable_logging`, where only enable_prof makes prof).
-  program=(-m msls.run_dcgan --dataroot "$IMAGES/" --s3_bucket "" --profile True
-    --checkpoint_params "{\"name\":\"$name\",\"root\":\"$MODELS/\",\"log_frequency\":50,\"save_frequency\":1}" "$@")
+  program=(-m msls.run_dcgan --dataroot "$IMAGES/" --s3_bucket "" --profile True "$@"
+    --checkpoint_params "${wanted##*$'\n'}")
   echo "== $(date -u +%FT%TZ) ${program[*]}"
   if [[ $BOOT_PROFILE == gaudi ]]; then
     # shellcheck source=modules_equiv/train_model/boot/profile_gaudi.sh
@@ -112,9 +159,11 @@ run() {
     sudo docker rm -f $UNIT >/dev/null 2>&1 || true
     sudo docker run --rm --init --name $UNIT --runtime=habana -e HABANA_VISIBLE_DEVICES=all -e PYTHONUNBUFFERED=1 \
       -e OMPI_MCA_btl_vader_single_copy_mechanism=none --cap-add=sys_nice --net=host --ipc=host \
-      -v /data:/data:ro -v /efs:/efs -v $CODE:$CODE -w $CODE/model "$HABANA_IMAGE" python3 "${program[@]}" || status=$?
+      -e ML_INFRA_OUT -e ML_INFRA_RESUME -v /data:/data:ro -v /efs:/efs -v $CODE:$CODE -v $FOLDER:$FOLDER:ro \
+      -w $CODE/model "$HABANA_IMAGE" bash -c 'PYTHONPATH=$0:$PYTHONPATH exec python3 "$@"' $FOLDER "${program[@]}" ||
+      status=$?
   else
-    $CODE/venv/bin/python "${program[@]}" || status=$?
+    PYTHONPATH=$FOLDER $CODE/venv/bin/python "${program[@]}" || status=$?
   fi
   if ((status == 0)) && [[ $OUTPUT_S3_URI ]]; then
     # The program's own upload goes to a bucket and key of its author's choice.
