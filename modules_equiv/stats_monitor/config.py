@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, field_validator
 
 from constructs_lib import checks
 from constructs_lib.gp3 import Gp3Volume
 from constructs_lib.instance_types import metrics_type
+from constructs_lib.refused import RefusedError
 from constructs_lib.settings_model import SettingsModel, Unset
 
 
@@ -14,6 +15,23 @@ class MetricsRootVolume(Gp3Volume):
     """The metrics host's root volume."""
 
     size_gb: int = 10
+
+
+class GrafanaVolume(Gp3Volume):
+    """What people made in Grafana: some MB of dashboards, users and preferences, and the plugins that they add."""
+
+    size_gb: int = 4
+
+    @field_validator("size_gb")
+    @classmethod
+    def _room_for_plugins(cls, size_gb: int) -> int:
+        # The plugins that Grafana itself brings take some 260 MB, where they are updated into it; XFS wants 300 MB.
+        if size_gb < 2:
+            raise RefusedError(
+                f"{size_gb} GiB fills up once somebody adds plugins, and Grafana with a full disk saves nothing.",
+                "The least is 2.",
+            )
+        return size_gb
 
 
 class StatsMonitorConfig(SettingsModel):
@@ -28,3 +46,4 @@ class StatsMonitorConfig(SettingsModel):
     tensorboard_version: Annotated[str, AfterValidator(checks.version)] = "2.20.0"
     snapshot_on_destroy: bool = True
     root_volume: MetricsRootVolume = MetricsRootVolume()
+    data_volume: GrafanaVolume = GrafanaVolume()

@@ -10,7 +10,6 @@ from constructs_lib import instance_types, user_data
 from constructs_lib.base_stack import BaseStack
 from constructs_lib.boot_status import BootStatus
 from constructs_lib.deployment import Deployment
-from constructs_lib.gp3 import Gp3Volume
 from constructs_lib.iam import EC2, ServiceRole, allow, efs_client
 from constructs_lib.kept_volume import KeptVolume
 from constructs_lib.machine import Machine
@@ -52,9 +51,6 @@ _GRAFANA_READS_LOGS: Final = ["logs:GetLogGroupFields", "logs:StartQuery", "logs
 
 _PASSWORD_LENGTH: Final = 32
 
-# Dashboards, users and preferences: some MB. XFS wants 300 MB at least.
-_GRAFANA_VOLUME: Final = Gp3Volume(size_gb=1)
-
 
 class StatsMonitorStack(BaseStack):
     """Output: `metrics_ip_addr`, the private address of Grafana (:3000) and TensorBoard (:6006)."""
@@ -70,7 +66,7 @@ class StatsMonitorStack(BaseStack):
             "grafana",
             name=f"{deployment.name} Grafana Volume",
             availability_zone=core.subnet_pvt.availability_zone,
-            volume=_GRAFANA_VOLUME,
+            volume=config.data_volume,
             restore="latest",
             snapshot_on_destroy=config.snapshot_on_destroy,
         )

@@ -114,6 +114,7 @@ def furnish(machine: Machine, *, efs: Disk, endpoint: str = f"http://127.0.0.1:{
     for name in ("snap", "dnf", "sudo"):
         machine.stand_in(name)
     machine.stand_in("docker", _DOCKER, path="/usr/bin")
+    machine.prepare("/usr/local/lib/boot-test-grafana", _GRAFANA)
     machine.prepare(
         "/etc/systemd/system/docker.service", "[Service]\nType=oneshot\nExecStart=/bin/true\nRemainAfterExit=yes\n"
     )
@@ -149,13 +150,40 @@ case $1 in
     [[ ${publish:-} ]] || exit 0
     [[ -e $database ]] || sha256sum </run/ml-infra/grafana_password >$database
     IFS=: read -r address port _ <<<"$publish"
-    mkdir -p /run/boot-test/web/api && touch /run/boot-test/web/api/health
-    exec python3 -m http.server -b "$address" -d /run/boot-test/web "$port" ;;
+    [[ $port == 3000 ]] || exec python3 -m http.server -b "$address" -d /run/boot-test "$port"
+    exec python3 /usr/local/lib/boot-test-grafana "$address" "$port" ;;
   exec)
     cli="grafana cli --homepath /usr/share/grafana"
     [[ $* == "exec -i grafana $cli admin reset-admin-password --password-from-stdin" ]] || exit 1
     sha256sum >$database ;;
 esac
+"""
+
+
+# Its API, as far as it is asked: a data source's health is told to its admin only, and is 400 when it is bad.
+_GRAFANA = """
+import base64, hashlib, http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args): pass
+    def answer(self):
+        if self.path == "/api/health":
+            return 200, '{"database": "ok"}'
+        if self.path != "/api/datasources/uid/cloudwatch/health":
+            return 404, "{}"
+        given = (self.headers["Authorization"] or "").removeprefix("Basic ")
+        user, _, password = base64.b64decode(given).partition(b":")
+        known = open("/var/lib/grafana/digest").read().split()[0]
+        if user != b"admin" or hashlib.sha256(password + b"\\n").hexdigest() != known:
+            return 401, '{"message": "Invalid username or password"}'
+        if os.path.exists("/etc/no-cloudwatch"):
+            return 400, '{"message": "CloudWatch metrics query failed: AccessDenied", "status": "ERROR"}'
+        return 200, '{"message": "Successfully queried the CloudWatch metrics API.", "status": "OK"}'
+    def do_GET(self):
+        status, text = self.answer()
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
 """
 
 

@@ -241,10 +241,25 @@ def test_metrics_host_and_the_one_that_takes_its_place(workshop: Workshop) -> No
     (run,) = [call for call in machine.calls("docker") if call[0] == "run"]
     assert run[-1] == "grafana/grafana:13.2.3"
     assert "/var/lib/grafana:/var/lib/grafana" in run
-    assert "GF_SECURITY_ADMIN_PASSWORD__FILE=/run/secrets/grafana_password" in run
+    assert {
+        "GF_SECURITY_ADMIN_PASSWORD__FILE=/run/secrets/grafana_password",
+        "GF_PLUGINS_PREINSTALL_DISABLED=true",
+        "GF_PLUGINS_PREINSTALL_AUTO_UPDATE=false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES=false",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES=false",
+    } <= set(run)
     assert machine.run("sha256sum </run/ml-infra/grafana_password").stdout == machine.read("/var/lib/grafana/digest")
     assert machine.run("systemctl is-active grafana tensorboard").stdout == "active\nactive\n"
     assert machine.run("curl -fsS http://127.0.0.1:6006/").stdout == "TensorBoard of /efs/trained_model"
+
+    # Ready is what shows metrics: Grafana's own health says nothing of that.
+    machine.prepare("/etc/no-cloudwatch", "")
+    machines.hurry(machine)
+    machine.run("systemctl start ml-infra-boot", check=False)
+    assert machine.state() == "degraded: grafana"
+    assert "AccessDenied" in machine.status().failed["grafana"]
+    assert "Grafana cannot read CloudWatch" in machine.status().failed["grafana"]
+    machine.run("rm /etc/no-cloudwatch")
 
     machine.run("echo 'a dashboard' >/var/lib/grafana/grafana.db; systemctl kill -s KILL grafana tensorboard")
     status = machine.reboot()

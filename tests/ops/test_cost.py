@@ -18,15 +18,15 @@ from tests.unit.synthesis import MINIMAL, synthesize
 HOURLY = {
     # 0.0052 jump + 2 x 0.005 addresses + 0.045 NAT; the jump's root disk, file system, backups, metrics unknown.
     "mlcore": "0.060200",
-    # 0.0416 + (10 x 0.08 root + 1 x 0.08 Grafana) / 730 = 0.0416 + 0.0012055
-    "stats-monitor": "0.042805",
+    # 0.0416 + (10 x 0.08 root + 4 x 0.08 Grafana) / 730 = 0.0416 + 0.0015342
+    "stats-monitor": "0.043134",
     # 4.6016 + (130 x 0.08 + 50 x 0.08 + 5000 x 0.005 + 875 x 0.04) / 730 = 4.6016 + 74.4 / 730 = 4.6016 + 0.1019178
     "train-model": "4.703518",
     "train-model-dev": None,
 }
-MONTHLY = {"mlcore": "43.946000", "stats-monitor": "31.248000", "train-model": "3433.568000", "train-model-dev": None}
+MONTHLY = {"mlcore": "43.946000", "stats-monitor": "31.488000", "train-model": "3433.568000", "train-model-dev": None}
 # NAT 32.85 and its address 3.65; disks.
-STOPPED = {"mlcore": "36.500000", "stats-monitor": "0.880000", "train-model": "74.400000", "train-model-dev": None}
+STOPPED = {"mlcore": "36.500000", "stats-monitor": "1.120000", "train-model": "74.400000", "train-model-dev": None}
 UNKNOWN = {
     "mlcore": {
         "backups (aws_efs_backup_policy.core)",
@@ -107,9 +107,9 @@ class TestBill:
                 assert not unknown or item["note"]
 
     def test_the_sum_of_all_stacks(self, synthesized: Any) -> None:
-        # 43.946 + 31.248 + 3433.568; 36.5 + 0.88 + 74.4
-        assert synthesized["known"]["per_month"] == "3508.762000"
-        assert synthesized["known"]["per_month_stopped"] == "111.780000"
+        # 43.946 + 31.488 + 3433.568; 36.5 + 1.12 + 74.4
+        assert synthesized["known"]["per_month"] == "3509.002000"
+        assert synthesized["known"]["per_month_stopped"] == "112.020000"
         assert synthesized["unknown"] == 8
 
     def test_basis(self, synthesized: Any) -> None:
@@ -137,7 +137,7 @@ class TestBill:
         assert finished.status == 0
         assert max(len(line.rstrip()) for line in finished.out.splitlines()) <= 80
         assert "mlcore: at least $0.0602 an hour, and 4 items unknown." in finished.out
-        assert "stats-monitor: $0.0428 an hour." in finished.out
+        assert "stats-monitor: $0.0431 an hour." in finished.out
         assert "train-model: at least $4.7035 an hour, and 2 items unknown." in finished.out
         assert "train-model-dev: nothing known, 2 items unknown." in finished.out
         assert "machine worker, g6.12xlarge 4.6016 110.44 3,359.17 0.00" in finished.words
@@ -174,7 +174,7 @@ class TestBill:
 
         finished = cost("--from", str(tmp_path / "out"))
 
-        assert "stats-monitor: at least $0.0428 an hour, and 1 item unknown." in finished.out
+        assert "stats-monitor: at least $0.0431 an hour, and 1 item unknown." in finished.out
         assert "redshift cluster (big): nothing is known of this type" in finished.words
 
     def test_the_limit_does_not_keep_anyone_from_looking(self) -> None:
@@ -258,8 +258,8 @@ class TestComparison:
         finished = cost("--from", str(tmp_path / "out"), "--compare", str(same))
 
         assert "machine worker unknown 3,359.17 unknown p9.48xlarge -> g6.12xlarge" in finished.words
-        # 43.946 + 31.248 + 3433.568 - 3359.168 = 149.594
-        assert "all stacks, at least 149.59 3,508.76 unknown" in finished.words
+        # 43.946 + 31.488 + 3433.568 - 3359.168 = 149.834
+        assert "all stacks, at least 149.83 3,509.00 unknown" in finished.words
         assert "in dollars an hour: unknown." in finished.words
 
     def test_the_same_twice(self, folder: Path, tmp_path: Path) -> None:

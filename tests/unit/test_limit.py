@@ -82,7 +82,7 @@ class TestRefused:
     def test_every_stack_that_is_over(self, tmp_path: Path) -> None:
         finished, _ = run_app(tmp_path, "synth", DEPLOYMENT__MAX_HOURLY_USD="0.05")
 
-        # mlcore: 0.0052 + 2 x 0.005 + 0.045 = 0.0602. stats-monitor, 0.0428, is below.
+        # mlcore: 0.0052 + 2 x 0.005 + 0.045 = 0.0602. stats-monitor, 0.0431, is below.
         assert "mlcore costs at least $0.0602 an hour while it runs; the limit is $0.05" in finished.stderr
         assert "train-model costs at least $4.7035" in finished.stderr
         assert "stats-monitor costs" not in finished.stderr

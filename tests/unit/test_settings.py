@@ -55,6 +55,7 @@ DEFAULTS = {
         "tensorboard_version": "2.20.0",
         "snapshot_on_destroy": True,
         "root_volume": {"size_gb": 10, "iops": 3000, "throughput_mbps": 125},
+        "data_volume": {"size_gb": 4, "iops": 3000, "throughput_mbps": 125},
     },
     "train_model": {
         "instance_type": "g6.12xlarge",
@@ -243,7 +244,7 @@ def test_nothing_is_set_as_shipped() -> None:
         "access": {},
         "state": {},
         "mlcore": {},
-        "stats_monitor": {"root_volume": {}},
+        "stats_monitor": {"root_volume": {}, "data_volume": {}},
         "train_model": {"root_volume": {}, "data_volume": {}},
         "train_model_dev": {},
     }
@@ -302,6 +303,7 @@ def test_as_shipped_the_three_required_keys_are_asked_for(file: Path) -> None:
         ("stats_monitor.grafana_image", '"registry.example.com:5000/team/grafana:13.2.3"'),
         ("stats_monitor.grafana_image", f'"grafana/grafana@sha256:{"0a" * 32}"'),
         ("stats_monitor.grafana_image", f'"grafana/grafana:latest@sha256:{"0a" * 32}"'),
+        ("stats_monitor.data_volume.size_gb", "2"),
         ("train_model.instance_type", '"dl1.24xlarge"'),
         ("train_model.instance_type", '"p3.8xlarge"'),
         ("train_model.instance_type", '"t3.large"'),
@@ -456,6 +458,8 @@ REFUSED = [
     ("stats_monitor.root_volume.size_gb", "0", "outside 1 to 65,536", "The nearest is 1."),
     ("stats_monitor.root_volume.size_gb", '"10"', "a whole number without quotes", "size_gb = 10"),
     ("stats_monitor.root_volume.size_gb", "10.0", "a whole number", "size_gb = 10"),
+    ("stats_monitor.data_volume.size_gb", "1", "1 GiB fills up", "The least is 2."),
+    ("stats_monitor.data_volume.size_gb", "0", "outside 1 to 65,536", "The nearest is 1."),
     ("stats_monitor.root_volume", "10", "a section, not a value", "[stats_monitor.root_volume]"),
     ("train_model.instance_type", '"dl.24xlarge"', 'no instance type "dl.24xlarge"', "Did you mean dl1.24xlarge?"),
     ("train_model.training_repository", '"http://github.com/a/b"', "not https", "https://github.com/a/b"),

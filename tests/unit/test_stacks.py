@@ -772,7 +772,7 @@ def test_grafanas_volume_outlives_the_machine_and_the_stack() -> None:
     assert resources["aws_ebs_volume"]["grafana"] == {
         "availability_zone": f"${{{REMOTE}.subnet_pvt.availability_zone}}",
         "type": "gp3",
-        "size": 1,
+        "size": 4,
         "iops": 3000,
         "throughput": 125,
         "encrypted": True,

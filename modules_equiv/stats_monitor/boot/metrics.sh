@@ -49,6 +49,19 @@ grafana() {
   retry 60 3 curl -fsS -m 5 -o /dev/null "http://$address:3000/api/health" ||
     die "Grafana does not answer on $address:3000: see journalctl -u grafana"
   retry 5 5 set_password || die "the password of $GRAFANA_PASSWORD_PARAMETER could not be set: see $STATE/grafana.log"
+  retry 10 6 cloudwatch_answers "$address" || die "Grafana cannot read CloudWatch (see above what its data source says):" \
+    "see journalctl -u grafana, and whether this machine's role still has its rights"
+}
+
+# cloudwatch_answers ADDRESS: metrics and logs, as the button "Save & test" tries them.
+cloudwatch_answers() {
+  local rc=0
+  # The password is in no list of processes.
+  curl -sS --fail-with-body -m 30 -K - "http://$1:3000/api/datasources/uid/cloudwatch/health" <<END || rc=$?
+user = "admin:$(</run/ml-infra/grafana_password)"
+END
+  echo
+  return $rc
 }
 
 # The container's variable counts only where there is no database yet; the volume outlives machine and password.
