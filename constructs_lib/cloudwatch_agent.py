@@ -26,6 +26,9 @@ class AgentConfigurationError(ValueError):
 class AgentConfiguration(Construct):
     """`aws_ssm_parameter.<id>`: an agent configuration file, compact, under a name that agents may read.
 
+    file: without a section "agent", whose defaults (60 s, as root) are right: a SageMaker notebook brings one, and
+    two that differ are not merged.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-Agent-Configuration-File-Details.html
     name: becomes `AmazonCloudWatch-<deployment>-<name>`. Raises AgentConfigurationError over 4096 bytes.
     """
 

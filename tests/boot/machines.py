@@ -50,13 +50,26 @@ def worker(profile: str = "none", *, revision: str, **settings: str) -> str:
 
 def put_password(cloud: int, password: str) -> None:
     """What Terraform puts into the parameter of Grafana's password. cloud: the PID of the embedded AWS."""
-    put = "import boto3, sys; boto3.client('ssm', endpoint_url=sys.argv[1], region_name=sys.argv[2], \
-aws_access_key_id='test', aws_secret_access_key='test').put_parameter(Name=sys.argv[3], Value=sys.argv[4], \
-Type='SecureString', Overwrite=True)"
     name = re.search(r"^GRAFANA_PASSWORD_PARAMETER=(.+)$", metrics(), re.MULTILINE)
     assert name
-    arguments = (f"http://127.0.0.1:{PORT}", REGION, name[1], password)
+    put_parameter(cloud, name[1], password, "SecureString")
+
+
+def put_parameter(cloud: int, name: str, value: str, type: str) -> None:
+    """Puts a value into a parameter, made if there is none."""
+    put = "import boto3, sys; boto3.client('ssm', endpoint_url=sys.argv[1], region_name=sys.argv[2], \
+aws_access_key_id='test', aws_secret_access_key='test').put_parameter(Name=sys.argv[3], Value=sys.argv[4], \
+Type=sys.argv[5], Overwrite=True)"
+    arguments = (f"http://127.0.0.1:{PORT}", REGION, name, value, type)
     host("nsenter", f"--net=/proc/{cloud}/ns/net", sys.executable, "-c", put, *arguments)
+
+
+def put_agent_configurations(cloud: int) -> None:
+    """What Terraform puts into the parameters of the agents' configurations. cloud: the PID of the embedded AWS."""
+    stacks = synthesize(TRAIN_MODEL__INSTANCE_TYPE=TYPES["nvidia"])
+    for stack, resource in (("mlcore", "cloudwatch_agent_cfg"), ("train-model", "cloudwatch_agent_gpu_cfg")):
+        parameter = stacks[stack]["resource"]["aws_ssm_parameter"][resource]
+        put_parameter(cloud, parameter["name"], parameter["value"].replace("$${", "${"), "String")
 
 
 def jump() -> str:
@@ -248,6 +261,42 @@ def connect(machine: Machine) -> None:
     )
     machine.stand_in("mount.efs", _MOUNT_EFS, path="/usr/sbin")
     machine.stand_in("amazon-cloudwatch-agent-ctl", path="/opt/aws/amazon-cloudwatch-agent/bin")
+
+
+# fetch-config keeps no other configuration; then all of them are merged, and what is in two must be the same in both:
+# translator/jsonconfig/mergeJsonUtil of aws/amazon-cloudwatch-agent.
+_AGENT = """
+etc=/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d name=${7#ssm:}
+[[ $2 != fetch-config ]] || rm -f $etc/*
+aws ssm get-parameter --name "$name" --query Parameter.Value --output text >"$etc/ssm_$name"
+python3 - $etc/* >/run/boot-test/agent.json <<'END'
+import json, sys
+merged = {}
+def merge(into, more):
+    for key, value in more.items():
+        if isinstance(value, dict):
+            merge(into.setdefault(key, {}), value)
+        elif into.setdefault(key, value) != value:
+            sys.exit(f"Different values are specified for {key}")
+for file in sys.argv[1:]:
+    merge(merged, json.load(open(file)))
+print(json.dumps(merged))
+END
+"""
+
+
+def sagemakers_agent(machine: Machine) -> None:
+    """A notebook's CloudWatch agent, which ships SageMaker's logs already."""
+    logs = {
+        "collect_list": [{"file_path": "/var/log/jupyter.log", "log_group_name": "/aws/sagemaker/NotebookInstances"}]
+    }
+    own = {
+        "agent": {"metrics_collection_interval": 10, "run_as_user": "cwagent"},
+        "logs": {"logs_collected": {"files": logs}},
+    }
+    folder = "/opt/aws/amazon-cloudwatch-agent"
+    machine.prepare(f"{folder}/etc/amazon-cloudwatch-agent.d/file_sagemaker.json", json.dumps(own))
+    machine.stand_in("amazon-cloudwatch-agent-ctl", _AGENT, path=f"{folder}/bin")
 
 
 def cut_off(machine: Machine) -> None:

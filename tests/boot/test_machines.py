@@ -284,6 +284,8 @@ def test_metrics_host_and_the_one_that_takes_its_place(workshop: Workshop) -> No
 def test_notebook_returns_at_once_and_works_in_the_background(workshop: Workshop, gpu: str | None) -> None:
     machine = workshop.machine()
     machine.prepare("/home/ec2-user/SageMaker/.keep", "")
+    machines.sagemakers_agent(machine)
+    machines.put_agent_configurations(workshop.ground.cloud)
     machine.start_with("#!/bin/bash\n")
     machine.wait()
     on_start = re.sub(r"^CLOUDWATCH_GPU_PARAMETER=.*\n", "", machines.notebook(), flags=re.MULTILINE)
@@ -311,6 +313,11 @@ def test_notebook_returns_at_once_and_works_in_the_background(workshop: Workshop
         "ssm:AmazonCloudWatch-ml-core-cw_agent__config",
         *([f"ssm:{gpu}"] if gpu else []),
     ]
+    # SageMaker's own, for the notebook's logs, is still there.
+    merged = json.loads(machine.read("/run/boot-test/agent.json"))
+    assert set(merged) == {"agent", "logs", "metrics"}
+    assert "cpu" in merged["metrics"]["metrics_collected"]
+    assert ("nvidia_gpu" in merged["metrics"]["metrics_collected"]) == bool(gpu)
     # The tunnel of /efs is alive though the unit is not.
     assert machine.run("systemctl is-active ml-infra-notebook", check=False).stdout == "inactive\n"
     assert machine.run("pgrep -c -f ^efs-proxy").stdout == "1\n"

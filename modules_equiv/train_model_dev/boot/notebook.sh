@@ -20,7 +20,9 @@ efs() {
 agent() {
   local ctl=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl
   [[ -x $ctl ]] || retry 5 10 dnf install -y amazon-cloudwatch-agent
-  retry 3 10 "$ctl" -a fetch-config -m ec2 -s -c "ssm:$CLOUDWATCH_AGENT_PARAMETER"
+  # Appended: with fetch-config, the configuration with which SageMaker ships the notebook's own logs would be gone.
+  # https://github.com/aws-samples/amazon-sagemaker-notebook-instance-lifecycle-config-samples/pull/87
+  retry 3 10 "$ctl" -a append-config -m ec2 -s -c "ssm:$CLOUDWATCH_AGENT_PARAMETER"
   [[ ${CLOUDWATCH_GPU_PARAMETER:-} ]] || return 0
   retry 3 10 "$ctl" -a append-config -m ec2 -s -c "ssm:$CLOUDWATCH_GPU_PARAMETER"
 }
