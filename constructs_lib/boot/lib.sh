@@ -54,7 +54,8 @@ room() {
     rm -f "$STATE/probe"
     return 0 # said, since a bare return in a trap means the status before the trap
   fi
-  rm -f "$STATE/probe" || true
+  # What is still to be put from there is outdated with it.
+  rm -f "$STATE/probe" "$STATE/publish.newest" || true
   STATE=$MEMORY
   mkdir -p "$STATE"
   for i in "${!HEADS[@]}"; do record_line "$i"; done

@@ -784,6 +784,19 @@ def test_a_status_that_could_not_be_put_is_put_before_the_end_of_its_stage(bash:
     assert (states[0], states[-1]) == ("running one", "ready")
 
 
+def test_what_is_outdated_is_not_put_once_the_disk_is_full(bash: Bash) -> None:
+    """Then the newest is in memory, where what still tries to put the one before does not look."""
+    ssm(bash, f"[[ -e {bash.folder}/go ]] || exit 254")
+    bash.stand_in("sleep", f"touch {bash.folder}/waits; until [[ -e {bash.folder}/go ]]; do /usr/bin/sleep 0.05; done")
+    ran = bash.run(
+        "begin; STATUS_PARAMETER=/a; state 'running one'; publish_soon\n"
+        f"until [[ -e {bash.folder}/waits ]]; do /usr/bin/sleep 0.05; done\n"
+        f"head() {{ return 1; }}; room; touch {bash.folder}/go; wait; ENDED=1"
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert not (bash.bin / "aws.published").exists()
+
+
 def test_a_status_that_nobody_takes_is_tried_for_a_while_and_changes_nothing(bash: Bash) -> None:
     bash.stand_in("aws", f'echo "Unable to locate credentials" >&2; echo x >>{bash.folder}/tries; exit 255')
     bash.stand_in("sleep", "exec /usr/bin/sleep 0.01")
