@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from cdktf import TerraformResourceLifecycle
 from cdktf_cdktf_provider_aws.ssm_parameter import SsmParameter
 from constructs import Construct
 
@@ -133,4 +134,7 @@ class StatsMonitorStack(BaseStack):
             value_wo=self.random_password("grafana_password", length=_PASSWORD_LENGTH),
             # Raise it to have a new password made.
             value_wo_version=1,
+            # With any change but of the version, somebody's by hand too, hashicorp/aws 5.100.0 sends an empty value:
+            # internal/service/ssm/parameter.go, resourceParameterUpdate.
+            lifecycle=TerraformResourceLifecycle(ignore_changes=["description", "allowed_pattern"]),
         )

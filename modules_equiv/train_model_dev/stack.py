@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from cdktf import TerraformResourceLifecycle
 from cdktf_cdktf_provider_aws.sagemaker_code_repository import (
     SagemakerCodeRepository,
     SagemakerCodeRepositoryGitConfig,
@@ -152,8 +153,12 @@ class TrainModelDevStack(BaseStack):
         self.on_start = SagemakerNotebookInstanceLifecycleConfiguration(
             self,
             "mount_efs",
-            name=deployment.prefixed("mount-efs"),
+            # A notebook runs it when it starts. Another script has another name, so that the notebook is changed too:
+            # the provider stops it for that, and starts it again.
+            name=f'${{format("{deployment.prefixed("mount-efs")}-%s", substr(sha256({expression(script)}), 0, 8))}}',
             on_start=f"${{base64encode({expression(script)})}}",
+            # The notebook lets go of the old one first.
+            lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
         )
         self.notebook = SagemakerNotebookInstance(
             self,

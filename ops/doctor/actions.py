@@ -83,7 +83,8 @@ _LOGS: Final = _words("CreateLogGroup DeleteLogGroup ListTagsForResource PutRete
 _NOTEBOOK: Final = _words(
     """AddTags CreateCodeRepository CreateNotebookInstance CreateNotebookInstanceLifecycleConfig
     DeleteCodeRepository DeleteNotebookInstance DeleteNotebookInstanceLifecycleConfig DescribeCodeRepository
-    DescribeNotebookInstance DescribeNotebookInstanceLifecycleConfig ListTags StopNotebookInstance"""
+    DescribeNotebookInstance DescribeNotebookInstanceLifecycleConfig ListTags StartNotebookInstance
+    StopNotebookInstance UpdateNotebookInstance"""
 )
 # EFS makes it with the first mount target of an account, by the caller's permission: EFS user guide, "Using
 # service-linked roles for Amazon EFS", read 2026-11. By its whole name, which every policy that allows it matches.

@@ -450,6 +450,23 @@ class TestAfterwards:
         assert "aws_ebs_volume.msls" not in changes
         assert "aws_instance.worker" in changes
 
+    def test_another_script_reaches_the_notebook_that_runs(self, shell: Shell) -> None:
+        """With GPUs the script is told of another parameter."""
+        changes = planned(shell, "train-model-dev", ML_INFRA_TRAIN_MODEL_DEV__INSTANCE_TYPE="ml.g5.xlarge")
+
+        script = changes["aws_sagemaker_notebook_instance_lifecycle_configuration.mount_efs"]
+        assert (script, changes["aws_sagemaker_notebook_instance.notebook_instance"]) == (
+            ["create", "delete"],
+            ["update"],
+        )
+
+    def test_a_description_that_somebody_changed_does_not_touch_the_password(self, shell: Shell) -> None:
+        ssm, name = shell.aws("ssm"), "/ml-infra/ml-core/stats-monitor/grafana-admin-password"
+        password = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+        ssm.put_parameter(Name=name, Value=password, Type="SecureString", Description="by hand", Overwrite=True)
+
+        assert planned(shell, "stats-monitor") == {}
+
     def test_a_new_image_replaces_no_running_machine(self, shell: Shell, tmp_path: Path) -> None:
         shell.cdktf("synth", "--output", str(tmp_path)).ok()
         folder = tmp_path / "stacks" / "stats-monitor"

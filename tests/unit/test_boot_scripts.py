@@ -333,8 +333,8 @@ def test_agent_collects_what_the_original_did() -> None:
     }
     assert {name: set(section["measurement"]) for name, section in collected.items()} == MEASURED
     assert {section["metrics_collection_interval"] for section in collected.values()} == {60}
-    assert collected["cpu"]["resources"] == ["*"]
-    assert collected["cpu"]["totalcpu"] is False
+    # Where the original had every CPU by itself, which is four metrics a vCPU: 192 of them in a p5.48xlarge.
+    assert collected["cpu"]["totalcpu"] is True
     assert statsd == {"metrics_aggregation_interval": 60, "metrics_collection_interval": 10, "service_address": ":8125"}
 
 

@@ -846,9 +846,24 @@ class TestSecrets:
             parameter["value_wo"] == "${ephemeral.aws_secretsmanager_random_password.grafana_password.random_password}"
         )
         assert "value" not in parameter
+        # An update that is not of the version would send an empty value.
+        assert parameter["lifecycle"] == {"ignore_changes": ["description", "allowed_pattern"]}
         user_data = found["resource"]["aws_instance"]["metrics"]["user_data"]
         assert "random_password" not in user_data
         assert "GRAFANA_PASSWORD_PARAMETER=${aws_ssm_parameter.grafana_admin.name}\n" in user_data
+
+
+def test_another_script_of_the_notebook_has_another_name() -> None:
+    """Only so does it reach a notebook that runs; the notebook lets go of the old one before it is deleted."""
+    found = synthesize()["train-model-dev"]["resource"]
+    script = found["aws_sagemaker_notebook_instance_lifecycle_configuration"]["mount_efs"]
+    notebook = found["aws_sagemaker_notebook_instance"]["notebook_instance"]
+
+    content = script["on_start"].removeprefix("${base64encode(").removesuffix(")}")
+    assert script["name"] == f'${{format("ml-core-mount-efs-%s", substr(sha256({content}), 0, 8))}}'
+    assert script["lifecycle"] == {"create_before_destroy": True}
+    reference = "${aws_sagemaker_notebook_instance_lifecycle_configuration.mount_efs.name}"
+    assert notebook["lifecycle_config_name"] == reference
 
 
 class TestAgentConfiguration:
@@ -866,6 +881,15 @@ class TestAgentConfiguration:
         assert parameter["type"] == "String"
         assert isinstance(json.loads(parameter["value"]), dict)
         assert len(parameter["value"].encode()) <= 4096
+
+    def test_a_metric_of_the_cpus_is_one_however_many_there_are(self) -> None:
+        """Four for each of a p5.48xlarge's 192 would be 768, at 0.30 dollars a month."""
+        value = synthesize()["mlcore"]["resource"]["aws_ssm_parameter"]["cloudwatch_agent_cfg"]["value"]
+
+        cpu = json.loads(value)["metrics"]["metrics_collected"]["cpu"]
+        # With "resources" the agent sends every CPU by itself:
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-Agent-Configuration-File-Details.html
+        assert (cpu["totalcpu"], "resources" in cpu) == (True, False)
 
     def test_the_agents_own_placeholders_are_escaped(self) -> None:
         value = synthesize()["mlcore"]["resource"]["aws_ssm_parameter"]["cloudwatch_agent_cfg"]["value"]
