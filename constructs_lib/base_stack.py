@@ -72,7 +72,8 @@ class BaseStack(TerraformStack):
 
     def export(self, outputs: dict[str, object]) -> None:
         """Publishes Terraform outputs under exactly these names."""
-        scope = Construct(self, "outputs")
+        there = self.node.try_find_child("outputs")
+        scope = there if isinstance(there, Construct) else Construct(self, "outputs")
         for name, value in outputs.items():
             TerraformOutput(scope, name, value=value)
 

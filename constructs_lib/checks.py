@@ -137,6 +137,20 @@ def kms_key_arn(value: str) -> str:
     return value
 
 
+# "aws-backup-restore_datetime": https://docs.aws.amazon.com/aws-backup/latest/devguide/restoring-efs.html
+_RESTORED: Final = re.compile(r"aws-backup-restore_[0-9A-Za-z._:-]{1,64}", re.ASCII)
+
+
+def restored_folder(value: str) -> str:
+    """The folder that AWS Backup made in the root of the file system for what it restored, or "/" for all of that."""
+    if value != "/" and not _RESTORED.fullmatch(value):
+        raise RefusedError(
+            f'"{value}" is not a folder that AWS Backup makes.',
+            'Write its name alone, like aws-backup-restore_2026-11-30T10-15-00-123456Z, or "/" to see them all.',
+        )
+    return value
+
+
 _AMI: Final = re.compile(r"ami-[0-9a-f]{8,17}")
 _SNAPSHOT: Final = re.compile(r"snap-[0-9a-f]{8,17}")
 

@@ -30,6 +30,10 @@ LOOKED_UP_IN: Final = "2026-11"
 # https://aws.amazon.com/efs/pricing/; One Zone: its effective price of 0.043 is 20 % of this and 80 % of 0.0133.
 EFS_ONE_ZONE_PER_GB_MONTH: Final = Decimal("0.16")
 EFS_REGIONAL_PER_GB_MONTH: Final = Decimal("0.30")
+# https://aws.amazon.com/backup/pricing/, warm storage of EFS; and how long the backups of EFS's own plan are kept:
+# https://docs.aws.amazon.com/efs/latest/ug/awsbackup.html
+EFS_BACKUP_PER_GB_MONTH: Final = Decimal("0.05")
+EFS_BACKUP_DAYS: Final = 35
 EFS_ELASTIC_READ_PER_GB: Final = Decimal("0.03")
 EFS_ELASTIC_WRITE_PER_GB: Final = Decimal("0.06")
 # https://aws.amazon.com/cloudwatch/pricing/: log data in, log data kept, and each of the first 10,000 metrics.

@@ -267,7 +267,11 @@ def _backup(address: str, body: Json, region: str) -> list[Item]:
     policies = _blocks(body.get("backup_policy"))
     if policies and all(policy.get("status") == "DISABLED" for policy in policies):
         return []
-    return [_unknown(address, "backups", "AWS Backup", "by the GB kept; the rate is not in the price table")]
+    note = (
+        f"${prices.EFS_BACKUP_PER_GB_MONTH} per GB-month; each is kept {prices.EFS_BACKUP_DAYS} days, "
+        "also when the file system is gone"
+    )
+    return [_unknown(address, "backups", "AWS Backup", note)]
 
 
 def _log_group(address: str, body: Json, region: str) -> list[Item]:

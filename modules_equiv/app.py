@@ -16,6 +16,7 @@ from modules_equiv.train_model_dev.stack import TrainModelDevStack
 def add_stacks(app: App, settings: Settings) -> dict[str, BaseStack]:
     """The four stacks by name, mlcore first; no dependencies declared."""
     deployment, key_name = settings.stack_deployment(), settings.access.ssh_keypair_name
+    restored = settings.mlcore.restored_folder is not None
     stacks: list[BaseStack] = [
         MlCoreStack(
             app,
@@ -25,8 +26,8 @@ def add_stacks(app: App, settings: Settings) -> dict[str, BaseStack]:
             key_name=key_name,
         ),
         StatsMonitorStack(app, deployment=deployment, config=settings.stats_monitor, key_name=key_name),
-        TrainModelStack(app, deployment=deployment, config=settings.train_model, key_name=key_name),
-        TrainModelDevStack(app, deployment=deployment, config=settings.train_model_dev),
+        TrainModelStack(app, deployment=deployment, config=settings.train_model, key_name=key_name, restored=restored),
+        TrainModelDevStack(app, deployment=deployment, config=settings.train_model_dev, restored=restored),
     ]
     return {stack.node.id: stack for stack in stacks}
 

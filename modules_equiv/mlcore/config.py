@@ -15,6 +15,7 @@ class MlCoreConfig(SettingsModel):
 
     az: public and private subnet, jump host, file system; az_2: the second public subnet. Validated with the context
     {"region": Region}, both must be zones of that region. jump_ami: an image id, or None to look the image up.
+    restored_folder: what AWS Backup restored and the machines are to read, or None.
     """
 
     az: str
@@ -23,6 +24,7 @@ class MlCoreConfig(SettingsModel):
     jump_instance_type: Annotated[str, AfterValidator(host_type)] = "t3.nano"
     jump_ami: Annotated[Annotated[str, AfterValidator(checks.ami_id)] | None, Unset] = None
     allow_efs_destroy: bool = False
+    restored_folder: Annotated[Annotated[str, AfterValidator(checks.restored_folder)] | None, Unset] = None
 
     @field_validator("az", "az_2")
     @classmethod

@@ -45,6 +45,7 @@ class SharedFileSystem(Construct):
         subnet_id: str,
         security_group_id: str,
         allow_destroy: bool,
+        restored_folder: str | None,
         depends_on: Sequence[ITerraformDependable],
     ) -> None:
         super().__init__(scope, id)
@@ -100,6 +101,7 @@ class SharedFileSystem(Construct):
             ),
             tags={"Name": deployment.prefixed("ml")},
         )
+        self.restored = self._restored(restored_folder, deployment) if restored_folder else None
         self.mount_target = EfsMountTarget(
             self,
             "ds_core_mnt_target",
@@ -109,4 +111,18 @@ class SharedFileSystem(Construct):
             depends_on=list(depends_on),
             # Another network would take it from under machines that write: that plan is refused before it begins.
             lifecycle=lifecycle,
+        )
+
+    def _restored(self, folder: str, deployment: Deployment) -> EfsAccessPoint:
+        """A way to what AWS Backup restored, which lies beside `/ml` and not below it; "/" leads to all of it.
+
+        The folder is there already, with the owner it had: one that is misspelled is not made, and not mounted.
+        """
+        return EfsAccessPoint(
+            Construct(self, "restore"),
+            "restored",
+            file_system_id=self.file_system.id,
+            posix_user=EfsAccessPointPosixUser(uid=TRAINING_UID, gid=TRAINING_UID),
+            root_directory=EfsAccessPointRootDirectory(path="/" if folder == "/" else f"/{folder}/ml"),
+            tags={"Name": deployment.prefixed("restored")},
         )

@@ -9,6 +9,9 @@ from constructs_lib.base_stack import BaseStack
 from constructs_lib.remote_state import remote_state
 
 STACK = "mlcore"
+# Published only while mlcore.restored_folder is set: the access point's ARN, and the command that mounts it.
+RESTORED_ARN = "restored_access_point_arn"
+RESTORED_MOUNT = "restored_mount"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,3 +107,8 @@ class MlCoreOutputs:
             return kind(**{field.name: state.get_string(f"{name}.{field.name}") for field in fields(kind)})  # type: ignore[arg-type]
 
         return cls(**{field.name: read(field.name, field.type) for field in fields(cls)})  # type: ignore[arg-type]
+
+
+def restored_access_point_arn() -> str:
+    """RESTORED_ARN for a stack that reads mlcore's outputs; Terraform says so where it is not published."""
+    return f"${{data.terraform_remote_state.{STACK}.outputs.{RESTORED_ARN}}}"

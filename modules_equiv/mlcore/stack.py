@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from cdktf_cdktf_provider_aws.efs_access_point import EfsAccessPoint
 from cdktf_cdktf_provider_aws.security_group import SecurityGroup
 from cdktf_cdktf_provider_aws.subnet import Subnet
 from constructs import Construct
@@ -19,6 +20,8 @@ from modules_equiv.mlcore.config import MlCoreConfig
 from modules_equiv.mlcore.file_system import SharedFileSystem
 from modules_equiv.mlcore.network import Network, SecurityGroups
 from modules_equiv.mlcore.outputs import (
+    RESTORED_ARN,
+    RESTORED_MOUNT,
     STACK,
     FileSystemHandle,
     MlCoreOutputs,
@@ -68,6 +71,7 @@ class MlCoreStack(BaseStack):
             subnet_id=self.network.subnet_pvt.id,
             security_group_id=groups.allow_ml_core_vpc.id,
             allow_destroy=config.allow_efs_destroy,
+            restored_folder=config.restored_folder,
             # The mount target's interface holds the group: it must go first when both go.
             depends_on=[groups.allow_ml_core_vpc],
         )
@@ -131,6 +135,19 @@ class MlCoreStack(BaseStack):
             jump_ip_addr=self.jump.instance.public_ip,
         )
         self.outputs.publish(self)
+        if file_system.restored:
+            self._publish_restored(file_system.file_system.id, file_system.restored)
+
+    def _publish_restored(self, file_system_id: str, point: EfsAccessPoint) -> None:
+        """What leads to the folder that AWS Backup restored, with the options that lib.sh mounts /efs with."""
+        options = f"ro,tls,iam,accesspoint={point.id}"
+        self.export(
+            {
+                RESTORED_ARN: point.arn,
+                RESTORED_MOUNT: f"sudo mkdir -p /mnt/restored && "
+                f"sudo mount -t efs -o {options} {file_system_id}:/ /mnt/restored",
+            }
+        )
 
 
 def _subnet_handle(subnet: Subnet) -> SubnetHandle:

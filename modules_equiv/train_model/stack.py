@@ -25,7 +25,7 @@ from constructs_lib.iam import (
 from constructs_lib.instance_types import NEURON_ROOT_GIB
 from constructs_lib.kept_volume import KeptVolume
 from constructs_lib.machine import Machine
-from modules_equiv.mlcore.outputs import MlCoreOutputs
+from modules_equiv.mlcore.outputs import MlCoreOutputs, restored_access_point_arn
 from modules_equiv.train_model.config import TrainModelConfig
 
 STACK: Final = "train-model"
@@ -40,10 +40,18 @@ class TrainModelStack(BaseStack):
     """Output: `worker_ip_addr`, the worker's private address.
 
     The data volume survives: destroying the stack takes a snapshot first, and the next deploy starts from the latest
-    one.
+    one. restored: mlcore leads to a folder that AWS Backup restored, and the worker may read it.
     """
 
-    def __init__(self, scope: Construct, *, deployment: Deployment, config: TrainModelConfig, key_name: str) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        deployment: Deployment,
+        config: TrainModelConfig,
+        key_name: str,
+        restored: bool = False,
+    ) -> None:
         super().__init__(scope, STACK, deployment=deployment)
         core = MlCoreOutputs.from_remote_state(self)
         machine_type = config.worker
@@ -74,6 +82,7 @@ class TrainModelStack(BaseStack):
             policy_name="ml_worker",
             statements=[
                 efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=True),
+                *([efs_client(core.efs_file_system.arn, restored_access_point_arn(), write=False)] if restored else []),
                 self.status.write,
                 # Whatever the training code is, it does not read Grafana's password, nor anybody's.
                 deny_reading_parameters(but=f"{READABLE_PREFIX}{deployment.name}-"),

@@ -34,7 +34,7 @@ from constructs_lib.iam import (
 )
 from constructs_lib.notebook_types import has_nvidia_gpus
 from constructs_lib.terraform_text import expression
-from modules_equiv.mlcore.outputs import MlCoreOutputs
+from modules_equiv.mlcore.outputs import MlCoreOutputs, restored_access_point_arn
 from modules_equiv.train_model_dev.config import TrainModelDevConfig
 
 STACK: Final = "train-model-dev"
@@ -87,9 +87,14 @@ def _logs(region: str, notebook: str) -> list[Statement]:
 
 
 class TrainModelDevStack(BaseStack):
-    """A notebook instance that only its owner's AWS identity can open; it has no address outside the private subnet."""
+    """A notebook instance that only its owner's AWS identity can open; it has no address outside the private subnet.
 
-    def __init__(self, scope: Construct, *, deployment: Deployment, config: TrainModelDevConfig) -> None:
+    restored: mlcore leads to a folder that AWS Backup restored, and the notebook may read it.
+    """
+
+    def __init__(
+        self, scope: Construct, *, deployment: Deployment, config: TrainModelDevConfig, restored: bool = False
+    ) -> None:
         super().__init__(scope, STACK, deployment=deployment)
         core = MlCoreOutputs.from_remote_state(self)
         name = deployment.prefixed("dev-gaudi-sagemaker-nb-instance")
@@ -105,6 +110,7 @@ class TrainModelDevStack(BaseStack):
             policy_name="sagemaker_nb",
             statements=[
                 efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=True),
+                *([efs_client(core.efs_file_system.arn, restored_access_point_arn(), write=False)] if restored else []),
                 self.status.write,
                 *_network_interface(
                     deployment.region,

@@ -47,6 +47,7 @@ DEFAULTS = {
         "jump_instance_type": "t3.nano",
         "jump_ami": None,
         "allow_efs_destroy": False,
+        "restored_folder": None,
     },
     "stats_monitor": {
         "instance_type": "t3.medium",
@@ -492,6 +493,7 @@ REFUSED = [
     ("train_model.data_s3_uri", '"s3://My/imgs"', "3 to 63 characters", "Choose another"),
     ("train_model.data_s3_uri", '"s3://my-data/a*"', '"a*" cannot be a part', "letters, digits"),
     ("train_model.data_s3_uri", '"s3://my-data//imgs"', "two slashes", "single slashes"),
+    ("mlcore.restored_folder", '"/aws-backup-restore_x/../ml"', "not a folder that AWS Backup makes", "its name alone"),
     ("train_model.data_s3_kms_key_arn", '"alias/pics"', "an alias", "aws kms describe-key"),
     ("train_model_dev.output_s3_kms_key_arn", '"1234abcd-12ab-44cd-86ef-1234567890ab"', "not the ARN", "arn:aws:kms:"),
     ("train_model.output_s3_uri", '"s3://my-data/"', "the whole bucket", "s3://my-data/trained-model"),

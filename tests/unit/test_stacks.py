@@ -358,6 +358,34 @@ class TestFileSystem:
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         assert statement["Action"] == "*"
 
+    def test_what_aws_backup_restored_can_be_read_beside_the_rest(self) -> None:
+        """It lies in a folder of its own in the file system's root, where no access point led."""
+        folder = "aws-backup-restore_2026-11-30T10-15-00-123456Z"
+        plain, found = synthesize(), synthesize(MLCORE__RESTORED_FOLDER=folder)
+
+        whole = synthesize(MLCORE__RESTORED_FOLDER="/")["mlcore"]["resource"]["aws_efs_access_point"]["restored"]
+        assert whole["root_directory"] == {"path": "/"}
+        point = found["mlcore"]["resource"]["aws_efs_access_point"]["restored"]
+        assert point["root_directory"] == {"path": f"/{folder}/ml"}
+        assert point["posix_user"] == {"uid": 1000, "gid": 1000}
+        assert found["mlcore"]["output"]["restored_mount"]["value"] == (
+            "sudo mkdir -p /mnt/restored && sudo mount -t efs -o "
+            "ro,tls,iam,accesspoint=${aws_efs_access_point.restored.id} ${aws_efs_file_system.core.id}:/ /mnt/restored"
+        )
+        for stack in ("train-model", "train-model-dev"):
+            before, after = plain[stack]["resource"].copy(), found[stack]["resource"].copy()
+            policies = [statements(only(resources.pop("aws_iam_policy"))["policy"]) for resources in (before, after)]
+            assert before == after  # no machine is replaced for it
+            (more,) = [statement for statement in policies[1] if statement not in policies[0]]
+            assert more == {
+                "Effect": "Allow",
+                "Action": ["elasticfilesystem:ClientMount"],
+                "Resource": [f"${{{REMOTE}.efs_file_system.arn}}"],
+                "Condition": {
+                    "StringEquals": {"elasticfilesystem:AccessPointArn": f"${{{REMOTE}.restored_access_point_arn}}"}
+                },
+            }
+
     def test_mounted_as_the_training_user_in_the_private_subnet(self) -> None:
         resources = synthesize()["mlcore"]["resource"]
 
