@@ -15,6 +15,7 @@ from ops.commands.base import STACKS, Json, Session, require_stack, show
 from ops.doctor import (
     account,
     address,
+    backups,
     key_pair,
     machines,
     names,
@@ -94,7 +95,15 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
     yield from run(repositories.CHECKS, patient)
     who = account.caller(session)
     yield "credentials", who.findings
-    checks = (*state.CHECKS, *address.CHECKS, *key_pair.CHECKS, *machines.CHECKS, *volumes.CHECKS, *quotas.CHECKS)
+    checks = (
+        *state.CHECKS,
+        *address.CHECKS,
+        *key_pair.CHECKS,
+        *machines.CHECKS,
+        *volumes.CHECKS,
+        *backups.CHECKS,
+        *quotas.CHECKS,
+    )
     if who.arn is None or who.account is None:
         left_out = ", ".join([*(check.subject for check in checks), "names", "permissions"])
         yield "the rest", [unknown("the rest", f"not asked, since the credentials do not work: {left_out}")]

@@ -802,6 +802,55 @@ def test_a_snapshot_that_does_not_exist(person: Person) -> None:
     is_the_only_problem(ended, "train-model: data volume", "EC2 has no snapshot snap-0123456789abcdef0", "restore = ")
 
 
+# --- backups
+
+
+def recovery_points(*points: Mapping[str, Any]) -> dict[str, Rule]:
+    path = "GET /backup-vaults/aws%2Fefs%2Fautomatic-backup-vault/recovery-points/?resourceType"
+    return {path: lambda _: Answer.of({"RecoveryPoints": list(points)})}
+
+
+def recovery_point(file_system_arn: str, **more: object) -> dict[str, object]:
+    """As AWS Backup lists one: of 40 GB, until the start of 2027."""
+    return {
+        "RecoveryPointArn": "arn:aws:backup:us-east-1:123456789012:recovery-point:1",
+        "ResourceArn": file_system_arn,
+        "ResourceName": "ml-core-gaudi_ml_core_efs",
+        "BackupSizeInBytes": 40_000_000_000,
+        "CalculatedLifecycle": {"DeleteAt": 1798761600},
+        **more,
+    }
+
+
+GONE = "arn:aws:elasticfilesystem:us-east-1:123456789012:file-system/fs-0123456789abcdef0"
+
+
+def test_backups_of_a_file_system_that_is_gone_are_named_with_their_cost(person: Person) -> None:
+    ours, theirs = recovery_point(GONE), recovery_point(GONE, ResourceName="their files")
+
+    state, detail, _ = finding(behind(person, recovery_points(ours, ours, theirs)), "backups")
+
+    assert state == "ok"
+    assert detail.startswith(
+        "2 of fs-0123456789abcdef0, which is gone, are kept until 2027-01-01 at the latest: "
+        "80.0 GB at most, 4.00 dollars a month. To delete one: aws backup delete-recovery-point"
+    )
+
+
+def test_backups_of_a_file_system_that_is_there_are_not_spoken_of(person: Person) -> None:
+    made = person.aws("efs").create_file_system(CreationToken="a")
+
+    ended = behind(person, recovery_points(recovery_point(made["FileSystemArn"])))
+
+    assert [each for each in ended.document["findings"] if each["subject"] == "backups"] == []
+
+
+def test_no_backup_was_ever_made(person: Person) -> None:
+    ended = person.ops("doctor", "--json")
+
+    assert [each for each in ended.document["findings"] if each["subject"] == "backups"] == []
+
+
 # --- the key pair
 
 
