@@ -24,6 +24,8 @@ _UNUSABLE: Final = (OSError, ValueError, AttributeError, TypeError)
 # https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html. The others, as the SDKs read them:
 # https://github.com/aws/aws-sdk-js-v3/pull/4015. The embedded AWS answers with the second for S3, too.
 _REQUEST_IDS: Final = ("x-amz-request-id", "x-amzn-requestid", "x-amzn-request-id", "x-amz-id-2")
+# Of a RuntimeError: botocore/credentials.py, RefreshableCredentials.
+_EXPIRED: Final = "the refreshed credentials are still expired"
 ANOTHER_ANSWERS: Final = (
     "a proxy, or a network that wants a log-in, may answer in its place: open a page in a browser, "
     "check HTTPS_PROXY and AWS_ENDPOINT_URL, then try again"
@@ -113,7 +115,7 @@ def _translate(event_name: str, exception: Exception, **_: Any) -> None:
     # botocore's parsers look things up in what came.
     if isinstance(exception, ResponseParserError | LookupError):
         raise NotAwsError(asked=_call(event_name), came="what cannot be read") from exception
-    if isinstance(exception, _UNUSABLE):
+    if isinstance(exception, _UNUSABLE) or _EXPIRED in str(exception):
         raise _unusable(exception) from exception
 
 
@@ -122,6 +124,12 @@ def _call(event_name: str) -> str:
 
 
 def _unusable(error: Exception) -> UnusableAwsError:
+    if _EXPIRED in str(error):
+        return UnusableAwsError(
+            what="the credentials in the AWS_ variables have expired (AWS_CREDENTIAL_EXPIRATION)",
+            way_out="log in again, and set them anew: "
+            'eval "$(aws configure export-credentials --profile NAME --format env)"',
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return UnusableAwsError(
             what=f"{error.filename}, which your AWS configuration names, cannot be used ({error.strerror})",

@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from constructs_lib.refused import did_you_mean
 from modules_equiv.settings import Settings, load_settings
 from ops import aws_trouble, when
+from ops.profiles import login_bridge
 
 STACKS: Final = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
 
@@ -127,4 +128,8 @@ def explained(error: BotoCoreError | ClientError) -> str:
     if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"):
         what = str(error).rstrip(".")
         return f"AWS: {what}. Set credentials as for the AWS CLI, or use make local-shell for the embedded AWS"
+    if name == "MissingDependencyException":
+        # botocore reads a profile of `aws login` only with its C library, and Terraform not at all.
+        profile = os.environ.get("AWS_PROFILE") or "default"
+        return f"AWS: profile {profile} is one of aws login, which only the AWS CLI reads: {login_bridge(profile)}"
     return f"AWS cannot be reached or used: {error}"

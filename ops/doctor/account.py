@@ -1,6 +1,7 @@
-"""Who calls: credentials, and whether this machine's clock is right enough for AWS to believe them."""
+"""Who calls: credentials, how long they last, and whether the clock here is right enough for AWS to believe them."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -14,12 +15,17 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
+from ops import profiles
 from ops.aws_trouble import ANOTHER_ANSWERS, UnusableAwsError
 from ops.commands.base import Session, aws_client, explained
 from ops.doctor.report import Finding, guarded, ok, problem, unknown
 
 # A signature is valid for five minutes: IAM user guide, "AWS Signature Version 4 for API requests".
 LARGEST_SKEW: Final = timedelta(minutes=5)
+# A deploy takes less than an hour. Not a whole one, since the AWS CLI's temporary credentials are for that by default
+# (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html, DurationSeconds), and somebody has just got
+# them.
+A_DEPLOY: Final = timedelta(minutes=50)
 
 
 @dataclass(frozen=True)
@@ -32,16 +38,55 @@ class Caller:
 
 
 def caller(session: Session | None, region: str | None = None) -> Caller:
-    """Asks STS. Without a session (the settings are refused) in `region`. Raises nothing: a failure is a finding."""
+    """Asks STS. Without a session (the settings are refused) in `region`. Raises nothing: a failure is a finding.
+
+    Not where Terraform cannot use the credentials: botocore would ask for an MFA code, or fail for another reason.
+    """
     who = Caller(())
 
-    def examine() -> tuple[Finding, ...]:
+    def examine() -> Iterator[Finding]:
         nonlocal who
-        who = _asked(session, region)
-        return who.findings
+        used = profiles.of_terraform(session.environment if session else os.environ)
+        if used and used.obstacle:
+            yield problem("credentials", *used.obstacle)
+            return
+        if not (used and used.ends and used.ends <= datetime.now(UTC)):
+            who = _asked(session, region)
+            yield from who.findings
+        if used and (last := _last(used)):
+            yield last
 
     findings = tuple(guarded("credentials", examine))
     return replace(who, findings=findings)
+
+
+def _last(used: profiles.Credentials) -> Finding | None:
+    """Whether they outlive a deploy; None when they do not end."""
+    subject = "credentials last"
+    if used.is_open:
+        return unknown(
+            subject,
+            f"those of {used.name} are temporary, and nothing says until when",
+            "aws configure export-credentials --format env tells it, in AWS_CREDENTIAL_EXPIRATION",
+        )
+    if used.ends is None:
+        return None
+    left = used.ends - datetime.now(UTC)
+    if left <= timedelta(0):
+        return problem(subject, f"those of {used.name} ended {_minutes(-left)} ago", used.renew)
+    if left < A_DEPLOY:
+        return problem(
+            subject,
+            f"those of {used.name} end in {_minutes(left)}: a deploy that is not over by then leaves its state unsaved "
+            "and locked",
+            used.renew,
+        )
+    return ok(subject, f"{_minutes(left)} more")
+
+
+def _minutes(span: timedelta) -> str:
+    hours, minutes = divmod(int(span.total_seconds()) // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _asked(session: Session | None, region: str | None) -> Caller:
