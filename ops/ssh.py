@@ -15,6 +15,7 @@ from ops import files
 from ops.commands.base import OpsError, Session
 from ops.environment import BUILD
 from ops.hosts import MACHINES, Host, Machine
+from ops.own_ssh import OwnSsh, material, public_of
 
 Via = Literal["jump", "ssm"]
 
@@ -97,8 +98,13 @@ def _identity(session: Session, key: Path | None, place: Path) -> Path | None:
         return None  # a right that is missing, or a key pair that is gone: ssh offers what the agent has
     if not pairs or not pairs[0].get("PublicKey"):
         return None
+    known = pairs[0]["PublicKey"].strip()
+    # A key pair may be an imported key, under a name that ssh knows.
+    own = OwnSsh(f"{session.name}-jump").key_files()
+    if found := next((file for file in own if public_of(file) == material(known)), None):
+        return found
     public = place / "key.pub"
-    write(public, f"{pairs[0]['PublicKey'].strip()}\n".encode())
+    write(public, f"{known}\n".encode())
     return public
 
 

@@ -1,7 +1,6 @@
 """The key pair: it exists in the region, and its private half is where ssh would find it."""
 
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,8 +8,7 @@ from botocore.exceptions import ClientError
 
 from ops.doctor.report import Check, Finding, Patient, ok, problem, unknown
 from ops.environment import BUILD, LOCAL_KEY_PAIR
-
-_SECONDS = 20
+from ops.own_ssh import Agent, OwnSsh, material, public_of
 
 
 def key_pair(patient: Patient) -> Iterator[Finding]:
@@ -30,29 +28,47 @@ def key_pair(patient: Patient) -> Iterator[Finding]:
         yield unknown("private key", f"there is no key pair {name} to compare it with")
         return
     yield ok("key pair", f"{name} in {patient.region}")
-    yield _private_half(name, answer["KeyPairs"][0].get("PublicKey"), patient.key_file)
+    yield _private_half(patient, answer["KeyPairs"][0].get("PublicKey"))
 
 
-def _private_half(name: str, public: str | None, named: Path | None) -> Finding:
-    subject = "private key"
-    wanted = _material(public or "")
+def _private_half(patient: Patient, public: str | None) -> Finding:
+    subject, name, named = "private key", patient.settings.access.ssh_keypair_name, patient.key_file
+    wanted = material(public or "")
     if wanted is None:
         return unknown(subject, "EC2 did not say the public key of the pair, so nothing can be compared with it")
-    if named is None and wanted in _agent():
-        return ok(subject, "in the ssh agent")
-    places = [named] if named else _places(name)
-    files = [place for place in places if place.is_file()]
-    if not files:
-        if named:
+    if named:
+        if not named.is_file():
             return problem(subject, f"{named} does not exist", "give --key the file of the private key")
-        looked = ", ".join(_shown(place) for place in places)
-        return problem(
+        return _of_file(named, wanted, name)
+    # Every machine is reached through this one, so what the person's ssh configuration says of it counts.
+    own = OwnSsh(f"{patient.session.name}-jump")
+    agent = own.agent()
+    if wanted in (agent.keys or ()):
+        return ok(subject, f"in the ssh agent {agent.socket}" if agent.named else "in the ssh agent")
+    places = _places(name)
+    if files := [place for place in places if place.is_file()]:
+        return _of_files(files, wanted, name)
+    for file in own.key_files():
+        if (found := _of_file(file, wanted, name)).state == "ok":
+            return found
+    return _nowhere(agent, places)
+
+
+def _nowhere(agent: Agent, places: Sequence[Path]) -> Finding:
+    subject, looked = "private key", ", ".join(_shown(place) for place in places)
+    if agent.named and agent.keys is None:
+        return unknown(
             subject,
-            f"it is neither in the ssh agent nor in {looked}",
-            "ssh-add FILE, or move the file there, or ops doctor --key FILE; lost: make another key pair and name it "
-            "with ops init --key-pair NAME --force",
+            f"the ssh agent {agent.socket}, which your ssh configuration names (IdentityAgent), does not answer; it is "
+            f"not in {looked}",
+            "start or unlock that agent; ssh-add -L lists what it holds",
         )
-    return _of_files(files, wanted, name)
+    return problem(
+        subject,
+        f"it is neither in the ssh agent nor in {looked}",
+        "ssh-add FILE, or move the file there, or ops doctor --key FILE. Only if it is lost: make another key pair and "
+        "name it with ops init --key-pair NAME --force, which replaces every machine at the next deploy",
+    )
 
 
 def _of_files(files: Sequence[Path], wanted: str, name: str) -> Finding:
@@ -68,7 +84,7 @@ def _of_file(file: Path, wanted: str, name: str) -> Finding:
     mode = file.stat().st_mode & 0o777
     if mode & 0o077:
         return problem(subject, f"others may read {shown} (mode {mode:o}), and ssh refuses it", f"chmod 600 {shown}")
-    found = _public_of(file)
+    found = public_of(file)
     if found is None:
         return unknown(
             subject,
@@ -89,37 +105,6 @@ def _places(name: str) -> list[Path]:
     home = Path.home() / ".ssh"
     places = [home / name, home / f"{name}.pem"]
     return [*places, BUILD / "local" / f"{name}.pem"] if name == LOCAL_KEY_PAIR else places
-
-
-def _public_of(file: Path) -> str | None:
-    """The public key of a private one; None when it cannot be told. A passphrase hides it, unless the .pub is there."""
-    said = _said(["ssh-keygen", "-y", "-P", "", "-f", str(file)])
-    if (found := _material(said)) is not None:
-        return found
-    beside = file.with_name(f"{file.name}.pub")
-    return _material(beside.read_text(encoding="utf-8", errors="replace")) if beside.is_file() else None
-
-
-def _agent() -> set[str]:
-    """The public keys that the ssh agent holds; none when no agent answers."""
-    lines = _said(["ssh-add", "-L"]).splitlines()
-    return {found for line in lines if (found := _material(line)) is not None}
-
-
-def _material(line: str) -> str | None:
-    """Type and key of "ssh-ed25519 AAAA… comment"; None for what is no public key."""
-    parts = line.split()
-    return " ".join(parts[:2]) if len(parts) >= 2 and parts[1].startswith("AAAA") else None
-
-
-def _said(command: Sequence[str]) -> str:
-    try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout if answer.returncode == 0 else ""
 
 
 def _shown(file: Path) -> str:

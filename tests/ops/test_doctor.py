@@ -951,10 +951,7 @@ def agent(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_key_in_the_agent(person: Person, agent: str) -> None:
-    file = person.home / ".ssh" / f"{KEY_PAIR}.pem"
-    environment = {**os.environ, "SSH_AUTH_SOCK": agent}
-    subprocess.run(["ssh-add", "-q", str(file)], env=environment, check=True, timeout=60)
-    file.unlink()
+    into_the_agent(person, agent)
 
     ended = person.ops("doctor", "--json", SSH_AUTH_SOCK=agent)
 
@@ -969,6 +966,72 @@ def test_another_key_in_the_agent_does_not_count(person: Person, agent: str) -> 
     subprocess.run(["ssh-add", "-q", str(person.home / "other")], env=environment, check=True, timeout=60)
 
     assert problems(person.ops("doctor", "--json", SSH_AUTH_SOCK=agent)) == ["private key"]
+
+
+def test_a_key_in_the_agent_that_the_ssh_configuration_names(person: Person, agent: str) -> None:
+    """As 1Password and others ask for it. Not in SSH_AUTH_SOCK's agent, so ssh-add -L does not list it."""
+    into_the_agent(person, agent)
+    configure_ssh(person, f"Host ml-core-*\n    IdentityAgent {agent}")
+
+    ended = person.ops("doctor", "--json", SSH_AUTH_SOCK=None)
+
+    assert finding(ended, "private key") == ("ok", f"in the ssh agent {agent}", None)
+
+
+def test_an_agent_in_a_variable(person: Person, agent: str) -> None:
+    into_the_agent(person, agent)
+    configure_ssh(person, "IdentityAgent $MY_AGENT")
+
+    ended = person.ops("doctor", "--json", SSH_AUTH_SOCK=None, MY_AGENT=agent)
+
+    assert finding(ended, "private key")[0] == "ok"
+
+
+def test_an_agent_that_ssh_is_told_not_to_ask_does_not_count(person: Person, agent: str) -> None:
+    into_the_agent(person, agent)
+    configure_ssh(person, "Host ml-core-jump\n    IdentityAgent none")
+
+    is_the_only_problem(
+        person.ops("doctor", "--json", SSH_AUTH_SOCK=agent),
+        "private key",
+        "neither in the ssh agent nor in",
+        "replaces every machine at the next deploy",
+    )
+
+
+def test_a_key_is_not_called_lost_while_its_agent_does_not_answer(person: Person) -> None:
+    (person.home / ".ssh" / f"{KEY_PAIR}.pem").unlink()
+    configure_ssh(person, f"IdentityAgent {person.home}/no-agent")
+
+    state, detail, fix = finding(person.ops("doctor", "--json"), "private key")
+
+    assert state == "unknown"
+    assert f"the ssh agent {person.home}/no-agent, which your ssh configuration names" in detail
+    assert fix == "start or unlock that agent; ssh-add -L lists what it holds"
+
+
+@pytest.mark.parametrize("configuration", [None, "Host ml-core-jump\n    IdentityFile ~/keys/mine"])
+def test_a_key_where_ssh_finds_it_by_itself(person: Person, configuration: str | None) -> None:
+    """Somebody's own key, imported as a key pair: under one of ssh's names, or where the configuration says."""
+    place = person.home / ("keys/mine" if configuration else ".ssh/id_ed25519")
+    place.parent.mkdir(exist_ok=True)
+    (person.home / ".ssh" / f"{KEY_PAIR}.pem").rename(place)
+    if configuration:
+        configure_ssh(person, configuration)
+
+    assert finding(person.ops("doctor", "--json"), "private key") == ("ok", f"~/{place.relative_to(person.home)}", None)
+
+
+def into_the_agent(person: Person, agent: str) -> None:
+    """The key pair's key, which is then in no file."""
+    file = person.home / ".ssh" / f"{KEY_PAIR}.pem"
+    environment = {**os.environ, "SSH_AUTH_SOCK": agent}
+    subprocess.run(["ssh-add", "-q", str(file)], env=environment, check=True, timeout=60)
+    file.unlink()
+
+
+def configure_ssh(person: Person, text: str) -> None:
+    (person.home / ".ssh" / "config").write_text(f"{text}\n", encoding="utf-8")
 
 
 # --- machines

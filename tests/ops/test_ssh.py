@@ -542,6 +542,31 @@ class TestLogin:
             process.wait()
         assert (said.status, said.out) == (0, "ubuntu\n"), said.err
 
+    def test_a_key_under_a_name_of_ssh_is_found_though_no_agent_has_it(self, world: World, tmp_path: Path) -> None:
+        """Somebody's own key, imported as the key pair."""
+        (tmp_path / ".ssh").mkdir(mode=0o700)
+        key = tmp_path / ".ssh" / "id_ed25519"
+        key.write_text(world.key.read_text())
+        key.chmod(0o600)
+
+        said = world.process("ssh", "worker", "--", "whoami", HOME=str(tmp_path))
+
+        assert (said.status, said.out) == (0, "ubuntu\n"), said.err
+
+    def test_the_agent_that_the_persons_configuration_names(self, world: World, tmp_path: Path) -> None:
+        (tmp_path / ".ssh").mkdir(mode=0o700)
+        agent = tmp_path / "agent"
+        (tmp_path / ".ssh" / "config").write_text(f"Host {DEPLOYMENT}-*\n    IdentityAgent {agent}\n")
+        process = subprocess.Popen(["ssh-agent", "-D", "-a", str(agent)], stdout=subprocess.DEVNULL)
+        try:
+            wait_for("the agent", agent.exists)
+            sh("env", f"SSH_AUTH_SOCK={agent}", "ssh-add", "-q", str(world.key))
+            said = world.process("ssh", "worker", "--", "whoami", HOME=str(tmp_path), SSH_AUTH_SOCK="")
+        finally:
+            process.kill()
+            process.wait()
+        assert (said.status, said.out) == (0, "ubuntu\n"), said.err
+
     def test_a_key_that_wants_a_passphrase_does_not_hang(self, world: World, tmp_path: Path) -> None:
         key = tmp_path / "locked"
         key.write_text(world.key.read_text())
