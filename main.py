@@ -1,9 +1,13 @@
 """The app that `cdktf` runs: settings in, Terraform JSON out."""
 
+import os
 import sys
+from pathlib import Path
 
 import constructs_lib  # noqa: F401  (first: makes the import of the AWS provider lazy)
+from constructs_lib import errored_state
 from constructs_lib.cli_run import find_run
+from constructs_lib.errored_state import ErroredStateError
 from modules_equiv.settings import SettingsError, load_settings
 
 
@@ -18,9 +22,11 @@ def main() -> int:
     from modules_equiv.app import synthesize
     from modules_equiv.limit import LimitError
 
+    run = find_run()
     try:
-        synthesize(settings, find_run())
-    except LimitError as error:
+        errored_state.refuse(Path(os.environ.get("CDKTF_OUTDIR", "cdktf.out")), run)
+        synthesize(settings, run)
+    except (ErroredStateError, LimitError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

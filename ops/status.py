@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from ops import boot_report, machines, when
+from constructs_lib.errored_state import ErroredState
+from ops import boot_report, machines, push_state, when
 from ops.boot_report import Report
 from ops.commands.base import STACKS, Session
+from ops.lock_holder import Holder, holder
 from ops.locks import Lock, read_lock
 from ops.machines import PLACES, Machine, Name
 from ops.stacks import StackState, read_stack, state_client
@@ -17,13 +19,18 @@ NOT_SPENT: Final = "disks, addresses, NAT and EFS are in ops cost"
 
 
 class Overview(NamedTuple):
-    """What there is at `at`. stacks: None where one was never deployed. reports: of the machines that are there."""
+    """What there is at `at`. stacks: None where one was never deployed. reports: of the machines that are there.
+
+    errored: the states of which this machine alone knows the last version. holders: of the locks.
+    """
 
     at: datetime
     stacks: dict[str, StackState | None]
     locks: dict[str, Lock]
     machines: dict[Name, Machine]
     reports: dict[Name, Report | None]
+    errored: dict[str, ErroredState]
+    holders: dict[str, Holder]
 
 
 def overview(session: Session) -> Overview:
@@ -42,7 +49,15 @@ def overview(session: Session) -> Overview:
             ids[name] = id
     found = machines.look(session, ids) if ids else {}
     ordered = {name: found[name] for name in PLACES if name in found}
-    return Overview(datetime.now(UTC), stacks, locks, ordered, boot_report.read(session, ordered))
+    return Overview(
+        at=datetime.now(UTC),
+        stacks=stacks,
+        locks=locks,
+        machines=ordered,
+        reports=boot_report.read(session, ordered),
+        errored=push_state.find(session),
+        holders={name: holder(session, lock) for name, lock in locks.items()},
+    )
 
 
 def document(session: Session, seen: Overview) -> dict[str, Any]:
@@ -59,7 +74,8 @@ def document(session: Session, seen: Overview) -> dict[str, Any]:
                 "resources": state.resources if state else 0,
                 "serial": state.serial if state else None,
                 "modified": when.iso(state.modified) if state else None,
-                "lock": lock_document(seen.locks[name]) if name in seen.locks else None,
+                "lock": lock_document(seen.locks[name], seen.holders[name]) if name in seen.locks else None,
+                "not_pushed": errored_document(seen.errored[name]) if name in seen.errored else None,
             }
             for name, state in seen.stacks.items()
         ],
@@ -68,7 +84,7 @@ def document(session: Session, seen: Overview) -> dict[str, Any]:
     }
 
 
-def lock_document(lock: Lock) -> dict[str, Any]:
+def lock_document(lock: Lock, holder: Holder) -> dict[str, Any]:
     """A lock as JSON."""
     return {
         "stack": lock.stack,
@@ -77,6 +93,18 @@ def lock_document(lock: Lock) -> dict[str, Any]:
         "who": lock.who,
         "terraform": lock.terraform,
         "created": when.iso(lock.created),
+        "holder": holder.is_,
+        "processes": list(holder.pids),
+    }
+
+
+def errored_document(state: ErroredState) -> dict[str, Any]:
+    """A state that is only on this machine, as JSON."""
+    return {
+        "file": str(state.file),
+        "written": when.iso(state.written),
+        "serial": state.serial if state.document else None,
+        "resources": len(state.managed) if state.document else None,
     }
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from constructs_lib import prices
-from ops import boot_report, machines, when
+from ops import boot_report, machines, push_state, when
 from ops.boot_report import Report, Stage
 from ops.commands.base import STACKS, Session, state_key
 from ops.locks import YOUNG, Lock
@@ -19,6 +19,7 @@ from ops.status import NOT_SPENT, Overview
 
 _GOOD = ("running", "InService", "ready")
 _IDLE = ("stopped", "Stopped")
+GONE = "it was taken on this machine, and no Terraform works on that state here any more"
 
 
 def status_view(session: Session, seen: Overview) -> RenderableType:
@@ -30,8 +31,13 @@ def status_view(session: Session, seen: Overview) -> RenderableType:
         "",
         _stacks(seen),
     ]
+    for stack, state in seen.errored.items():
+        parts += ["", Text(f"{stack}: {push_state.what(state)}", style="bold red")]
+        parts.append(Text(f"  before anything else: ops push-state {stack}"))
     for lock in seen.locks.values():
-        parts += ["", lock_view(lock, seen.at), Text(f"  ops unlock {lock.stack} releases it", style="dim")]
+        parts += ["", lock_view(lock, seen.at), Text(f"  {_way_out(lock, seen)}", style="dim")]
+    if not seen.machines and seen.errored:
+        return Group(*parts)
     if not seen.machines:
         hint = (
             "no machine is deployed" if any(s and s.resources for s in seen.stacks.values()) else "nothing is deployed"
@@ -49,11 +55,23 @@ def status_view(session: Session, seen: Overview) -> RenderableType:
     return Group(*parts, "", *boots)
 
 
+def _way_out(lock: Lock, seen: Overview) -> str:
+    holder = seen.holders[lock.stack]
+    if holder.is_ == "at work":
+        return f"{holder.processes} of this machine: let it end"
+    command = "push-state" if lock.stack in seen.errored and holder.is_ == "gone" else "unlock"
+    gone = f"{GONE}: " if holder.is_ == "gone" else ""
+    return f"{gone}ops {command} {lock.stack} releases it"
+
+
 def _stacks(seen: Overview) -> Table:
     table = _table("stack", ">resources", ">serial", "last change", "lock")
     for name, state in seen.stacks.items():
         lock = Text("held", style="yellow") if name in seen.locks else Text("-", style="dim")
-        if state is None or not state.resources:
+        if name in seen.errored:
+            known = str(state.resources) if state else "-"
+            table.add_row(name, known, str(state.serial) if state else "-", Text("not pushed", style="bold red"), lock)
+        elif state is None or not state.resources:
             table.add_row(name, Text("-", style="dim"), Text("-", style="dim"), Text("not deployed", style="dim"), lock)
         else:
             table.add_row(name, str(state.resources), str(state.serial), when.moment(state.modified), lock)

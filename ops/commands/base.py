@@ -77,6 +77,11 @@ def state_key(settings: Settings, stack: str) -> str:
     return settings.stack_deployment().state_key(stack)
 
 
+def state_place(settings: Settings, stack: str) -> str:
+    """The s3:// URL of the stack's state."""
+    return f"s3://{settings.state.bucket}/{state_key(settings, stack)}"
+
+
 def require_stack(name: str) -> None:
     """Raises OpsError (a wrong command line) for a name that no stack has."""
     if name not in STACKS:

@@ -91,6 +91,7 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
     yield "settings", [ok("settings", f"{session.name} in {session.settings.deployment.region}")]
     for subject, look in tools.LOOKS.items():
         yield subject, list(look())
+    yield "states on this machine", list(state.errored(session, stacks))
     patient = Patient(session, stacks, key.expanduser() if key else None)
     yield from run(repositories.CHECKS, patient)
     who = account.caller(session)

@@ -1,6 +1,7 @@
 """`ops` status, wait, start, stop, logs and unlock."""
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -8,7 +9,8 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ops import boot_report, boot_wait, locks, machines, power, reach, when
+from constructs_lib.errored_state import ErroredState
+from ops import boot_report, boot_wait, locks, machines, power, push_state, reach, when
 from ops.commands.base import (
     STACKS,
     Json,
@@ -22,11 +24,12 @@ from ops.commands.base import (
     show,
     show_json,
 )
+from ops.lock_holder import Holder, holder
 from ops.machines import Name
 from ops.power import Switched
 from ops.progress import progress
 from ops.status import document, lock_document, machine_document, overview, report_document
-from ops.status_view import is_young, lock_view, stages_view, status_view
+from ops.status_view import GONE, is_young, lock_view, stages_view, status_view
 from ops.training_log import MOST_LINES, Line, NoLogYetError, TrainingLog
 from ops.waiting import watched
 
@@ -220,7 +223,7 @@ def unlock(
     """Shows who holds the lock of a stack's state and since when, and releases it after you agree.
 
     A run that ended the hard way leaves its lock. Releasing the lock of one that is still at work can ruin the state:
-    ask the person first. Without a lock there is nothing to do.
+    ask the person first. What runs on this machine is looked for. Without a lock there is nothing to do.
 
     Example: `ops unlock train-model`
     """
@@ -230,25 +233,58 @@ def unlock(
     with progress("Asking AWS …"):
         wanted = [stack] if stack else list(STACKS)
         held = [lock for name in wanted if (lock := locks.read_lock(session, name))]
-    remarks, released, problems = progress_console(), [], []
+    errored, holders = push_state.find(session), {lock.stack: holder(session, lock) for lock in held}
     if not as_json:
         for lock in held:
             console().print(lock_view(lock, datetime.now(UTC)))
+    released, problems = [], []
     for lock in held:
-        if is_young(lock, datetime.now(UTC)):
-            remarks.print(
-                f"{lock.stack}: this lock is young, so that run is most likely still at work. Ask {lock.who} first.",
-                style="yellow",
-                highlight=False,
-            )
+        found = holders[lock.stack]
+        refusal = _refusal(lock, found, errored.get(lock.stack))
+        if refusal:
+            problems.append(refusal)
+            continue
+        _say_who(lock, found)
         if yes or (not as_json and _agreed(lock)):
             try:
                 locks.release(session, lock)
                 released.append(lock)
             except OpsError as error:
                 problems.append(str(error))
-    _unlocked(wanted, held, released, problems, as_json=as_json)
-    return 0 if len(released) == len(held) else 1
+    problems += [
+        f"{name}: {push_state.what(state)}. ops push-state {name} comes first"
+        for name, state in errored.items()
+        if name in wanted and name not in holders
+    ]
+    _unlocked(wanted, held, holders, released, problems, as_json=as_json)
+    return 0 if len(released) == len(held) and not problems else 1
+
+
+def _refusal(lock: locks.Lock, found: Holder, errored: ErroredState | None) -> str | None:
+    """Why the lock must not be released now; None when a person may decide."""
+    if found.is_ == "at work":
+        return f"{lock.stack}: {found.processes} of this machine works on that state: let it end, or interrupt it"
+    if errored and found.is_ != "elsewhere":
+        return (
+            f"{lock.stack}: {push_state.what(errored)}. ops push-state {lock.stack} writes it, and releases the lock "
+            "too; without it the next deploy builds everything again"
+        )
+    return None
+
+
+def _say_who(lock: locks.Lock, found: Holder) -> None:
+    """What is known of the run that took the lock."""
+    if found.is_ == "gone":
+        text, style = f"{lock.stack}: {GONE}.", ""
+    elif found.is_ == "unknown":
+        text = f"{lock.stack}: Terraform runs here for another user ({found.processes}): see what it works on first."
+        style = "yellow"
+    elif is_young(lock, datetime.now(UTC)):
+        text = f"{lock.stack}: this lock is young, so that run is most likely still at work. Ask {lock.who} first."
+        style = "yellow"
+    else:
+        return
+    progress_console().print(text, style=style, highlight=False)
 
 
 def _agreed(lock: locks.Lock) -> bool:
@@ -258,10 +294,16 @@ def _agreed(lock: locks.Lock) -> bool:
 
 
 def _unlocked(
-    wanted: list[str], held: list[locks.Lock], released: list[locks.Lock], problems: list[str], *, as_json: bool
+    wanted: list[str],
+    held: list[locks.Lock],
+    holders: Mapping[str, Holder],
+    released: list[locks.Lock],
+    problems: list[str],
+    *,
+    as_json: bool,
 ) -> None:
     result: dict[str, Any] = {
-        "held": [lock_document(lock) for lock in held],
+        "held": [lock_document(lock, holders[lock.stack]) for lock in held],
         "released": [lock.stack for lock in released],
         "problems": problems,
     }

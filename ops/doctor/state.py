@@ -1,15 +1,18 @@
 """Terraform's state: the bucket and its set-up, locks that are held, mlcore below the other stacks, kept volumes."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from botocore.exceptions import ClientError
 
-from ops.commands.base import OpsError
+from ops import push_state
+from ops.commands.base import OpsError, Session
 from ops.doctor.report import Check, Finding, Patient, is_denied, ok, problem, unknown, why_unknown
-from ops.locks import lock_key
+from ops.lock_holder import holder
+from ops.locks import lock_key, read_lock
 from ops.stacks import read_object, read_stack
 from ops.state_bucket import StateBucket
+from ops.status_view import GONE
 
 
 def bucket(patient: Patient) -> Iterator[Finding]:
@@ -66,11 +69,8 @@ def locks(patient: Patient) -> Iterator[Finding]:
         if answer is None:
             continue
         held = True
-        yield problem(
-            "state locks",
-            f"{stack} is locked by {_holder(answer['Body'].read())}",
-            f"let that run end; if it is gone: ops unlock {stack}",
-        )
+        by = f"{stack} is locked by {_holder(answer['Body'].read())}"
+        yield problem("state locks", by, _way_out(patient, stack))
     if not held:
         yield ok("state locks", "none is held")
 
@@ -81,6 +81,27 @@ def _holder(body: bytes) -> str:
         return f"{lock['Who']} since {lock['Created']} ({lock['Operation']})"
     except (ValueError, KeyError, TypeError):
         return "somebody (the lock cannot be read)"
+
+
+def _way_out(patient: Patient, stack: str) -> str:
+    if stack in push_state.find(patient.session):
+        return f"ops push-state {stack}"
+    try:
+        lock = read_lock(patient.session, stack)
+    except OpsError as error:
+        return str(error)
+    if lock and holder(patient.session, lock).is_ == "gone":
+        return f"{GONE}: ops unlock {stack}"
+    return f"let that run end; if it is gone: ops unlock {stack}"
+
+
+def errored(session: Session, stacks: Sequence[str]) -> Iterator[Finding]:
+    """No state is only on this machine. Asks nothing of AWS."""
+    found = {name: state for name, state in push_state.find(session).items() if name in stacks}
+    for name, state in found.items():
+        yield problem("states on this machine", f"{name}: {push_state.what(state)}", f"ops push-state {name}")
+    if not found:
+        yield ok("states on this machine", "all that runs of this folder wrote is in the bucket")
 
 
 def foundation(patient: Patient) -> Iterator[Finding]:

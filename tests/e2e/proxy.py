@@ -85,6 +85,20 @@ def expired(call: Call) -> Fault:
             return Fault("ExpiredTokenException", "The security token included in the request is expired", 400)
 
 
+def expired_after(action: str, times: int = 1) -> Verdict:
+    """From the call on that follows the `times`-th `action`, all credentials have ended."""
+    seen = 0
+
+    def verdict(call: Call) -> Fault | None:
+        nonlocal seen
+        if seen >= times:
+            return expired(call)
+        seen += call.action == action
+        return None
+
+    return verdict
+
+
 def throttled(call: Call) -> Fault:
     """What the service says to one who asks too often.
 

@@ -21,7 +21,7 @@ from ops.environment import ROOT
 from tests.ops.aws_support import BUCKET, Answer, Person, clear, front
 
 COMMANDS = (
-    *("init", "bootstrap", "doctor", "cost", "status", "wait", "start", "stop", "logs", "unlock"),
+    *("init", "bootstrap", "doctor", "cost", "status", "wait", "start", "stop", "logs", "unlock", "push-state"),
     *("ssh", "ssh-config", "tunnel", "push", "pull"),
 )
 

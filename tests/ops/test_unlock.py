@@ -4,17 +4,22 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pexpect
+import psutil
 import pytest
 
 from ops import locks
 from ops.commands.base import OpsError
 from ops.environment import LOCAL_BUCKET, ROOT
+from ops.lock_holder import holder
 from tests.ops.status_support import Place
 from tests.ops.support import Finished
 
@@ -132,7 +137,10 @@ class TestRealLock:
         # Terraform writes the time in UTC: 2026-11-25T20:00:00.885607817Z.
         created = held(place)["Created"]
         assert f"since {created[:10]} {created[11:16]} UTC, for " in finished.words
-        assert "this lock is young" in finished.err
+        assert "young" not in finished.err
+        assert "taken on this machine, and no Terraform works on that state here any more" in " ".join(
+            finished.err.split()
+        )
         assert "add --yes" in finished.err
         assert held(place)["ID"] == orphan
 
@@ -168,6 +176,99 @@ class TestRealLock:
         assert [lock["id"] for lock in finished.document["held"]] == [orphan]
         assert finished.document["released"] == [STACK]
         assert not is_held(place)
+
+
+class TestWhoHoldsIt:
+    @pytest.fixture(autouse=True)
+    def clean(self, place: Place) -> Iterator[None]:
+        yield
+        remove(place)
+
+    def test_a_terraform_that_is_at_work_keeps_it_whatever_is_said(self, place: Place) -> None:
+        place.write(STACK, SLOW)
+        process = place.terraform(STACK, "apply", "-auto-approve", "-input=false", "-no-color")
+        assert process.stdout is not None
+        try:
+            assert any("begun" in line for line in process.stdout)
+            finished = place.ops("unlock", STACK, "--yes")
+            status = place.ops("status", "--json").document
+            still = is_held(place)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+        assert finished.status == 1
+        assert f"train-model: process {process.pid} of this machine works on that state" in finished.words
+        assert still
+        (lock,) = [stack["lock"] for stack in status["stacks"] if stack["lock"]]
+        assert (lock["holder"], lock["processes"]) == ("at work", [process.pid])
+
+    @pytest.mark.parametrize("who", [f"ada@{socket.gethostname()}", socket.gethostname()])
+    def test_of_this_machine_without_a_terraform_age_says_nothing(self, place: Place, who: str) -> None:
+        put(place, Who=who, Created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z")
+
+        finished = place.ops("unlock", STACK, "--yes")
+
+        assert finished.status == 0
+        assert "young" not in finished.err
+        assert "no Terraform works on that state here any more" in " ".join(finished.err.split())
+
+    def test_whose_process_counts(self, here: Place, tmp_path: Path) -> None:
+        put(here, Who=f"ada@{socket.gethostname()}")
+        lock, session = locks.read_lock(here.session(), STACK), here.session()
+        assert lock
+        own, others = tmp_path / "own", tmp_path / "others"
+        for folder, key in ((own, here.key(STACK)), (others, here.key("mlcore"))):
+            (folder / ".terraform").mkdir(parents=True)
+            backend = {"backend": {"config": {"bucket": LOCAL_BUCKET, "key": key}}}
+            (folder / ".terraform" / "terraform.tfstate").write_text(json.dumps(backend))
+
+        def found(*processes: Process) -> tuple[str, tuple[int, ...]]:
+            answer = holder(session, lock, processes)
+            return answer.is_, answer.pids
+
+        assert found(Process(1, "terraform", str(own))) == ("at work", (1,))
+        assert found(Process(2, "tofu", str(tmp_path), ("tofu", "-chdir=own", "apply"))) == ("at work", (2,))
+        assert found(Process(3, "terraform", str(others))) == ("gone", ())
+        assert found(Process(4, "terraform", str(tmp_path))) == ("gone", ())
+        assert found(Process(5, "vim", str(own))) == ("gone", ())
+        assert found(Process(6, "terraform", str(own), state=psutil.STATUS_ZOMBIE)) == ("gone", ())
+        assert found(Process(7, "terraform", None)) == ("unknown", (7,))
+        assert found(Process(7, "terraform", None), Process(1, "terraform", str(own))) == ("at work", (1,))
+
+    def test_what_runs_for_another_user_is_warned_of(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(place, Who=f"ada@{socket.gethostname()}")
+        monkeypatch.setattr(psutil, "process_iter", lambda: [Process(7, "terraform", None)])
+
+        finished = place.ops("unlock", STACK, "--yes")
+
+        assert finished.status == 0
+        assert "Terraform runs here for another user (process 7)" in " ".join(finished.err.split())
+
+
+@dataclass(frozen=True)
+class Process:
+    """As psutil shows one; without a folder it is somebody else's."""
+
+    pid: int
+    program: str
+    folder: str | None
+    line: tuple[str, ...] = ("terraform", "apply")
+    state: str = psutil.STATUS_RUNNING
+
+    def name(self) -> str:
+        return self.program
+
+    def status(self) -> str:
+        return self.state
+
+    def cmdline(self) -> list[str]:
+        return list(self.line)
+
+    def cwd(self) -> str:
+        if self.folder is None:
+            raise psutil.AccessDenied
+        return self.folder
 
 
 class TestWhatIsDeleted:

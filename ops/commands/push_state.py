@@ -1,0 +1,79 @@
+"""`ops` push-state."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from ops import push_state
+from ops.commands.base import Json, OpsError, Session, require_stack, show
+from ops.lock_holder import Holder
+from ops.progress import progress
+from ops.push_state import Pushed
+from ops.status import lock_document
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("push-state")(push_state_command)
+
+
+def push_state_command(
+    stack: Annotated[
+        str | None, typer.Argument(metavar="[STACK]", help="Which stack; all of them when left out.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Writes a state to S3 that a deploy could not write, and releases the lock that it left.
+
+    Where credentials end in the middle of a deploy, Terraform leaves what it knows in errored.tfstate on this machine,
+    and a next deploy would build everything again. Nothing is overwritten that is newer; without such a file there is
+    nothing to do.
+
+    Example: `ops push-state mlcore`
+    """
+    if stack is not None:
+        require_stack(stack)
+    session = Session.open()
+    found = [each for name, each in push_state.find(session).items() if stack in (name, None)]
+    done: list[Pushed] = []
+    problems = [
+        f"{push_state.shown(each.file)} is of {each.place}: run this with the settings of that deployment"
+        for each in push_state.of_others(session)
+        if stack in (each.stack, None)
+    ]
+    with progress("Asking AWS …"):
+        for each in found:
+            try:
+                done.append(push_state.push(session, each))
+            except OpsError as error:
+                problems.append(str(error))
+    lines = [Text(problem, style="red") for problem in problems] + [Text(_line(each)) for each in done]
+    if not found and not problems:
+        lines = [Text(f"no state of {session.name} is left over in {push_state.shown(push_state.folder())}")]
+    show(Group(*lines), _document(done, problems), as_json=as_json)
+    return 1 if problems else 0
+
+
+def _line(pushed: Pushed) -> str:
+    state = pushed.state
+    how = "the state is in S3" if pushed.outcome == "pushed" else "the state was in S3 already"
+    lock = "; the lock of that run is released" if pushed.lock else ""
+    return f"{state.stack}: {how} ({state.holds}){lock}. cdktf deploy {state.stack} goes on from it"
+
+
+def _document(done: list[Pushed], problems: list[str]) -> dict[str, Any]:
+    return {
+        "pushed": [
+            {
+                "stack": each.state.stack,
+                "outcome": each.outcome,
+                "serial": each.state.serial,
+                "resources": len(each.state.managed),
+                "released": lock_document(each.lock, Holder("gone")) if each.lock else None,
+            }
+            for each in done
+        ],
+        "problems": problems,
+    }
