@@ -9,6 +9,14 @@ from ops import terraform
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 
+# What the CLI runs as Terraform: https://developer.hashicorp.com/terraform/cdktf/cli-reference/cli-configuration
+_TERRAFORM = Path(__file__).resolve().parent / "terraform_for_cli.py"
+
+# When one stack fails while others run, the CLI (0.21.0) waits for them, but nobody has yet asked for the failure, and
+# Node would end the CLI and take their Terraforms with it. It is asked for at the end. Whatever is not, still makes the
+# exit status 1: https://nodejs.org/docs/latest-v22.x/api/cli.html#--unhandled-rejectionsmode
+_NODE_OPTIONS = "--unhandled-rejections=warn-with-error-code"
+
 # What the embedded AWS fills in for a person who has no account. The address is one reserved for documentation (RFC
 # 5737).
 LOCAL_KEY_PAIR = "ml-core-local"
@@ -32,7 +40,14 @@ def commands(base: Mapping[str, str] = os.environ, *, root: Path = ROOT, build: 
         **terraform.find_provider(base).environment(build),
         "PATH": path,
         "VIRTUAL_ENV": str(root / ".venv"),
+        "TERRAFORM_BINARY_NAME": str(_TERRAFORM),
+        "NODE_OPTIONS": _node_options(base.get("NODE_OPTIONS", "")),
         # Neither Terraform nor the CLI asks the outside whether there is a newer version.
         "CHECKPOINT_DISABLE": "1",
         "DISABLE_VERSION_CHECK": "1",
     }
+
+
+def _node_options(given: str) -> str:
+    """The person's options and ours. A shell within a shell has them already."""
+    return given if _NODE_OPTIONS in given else f"{given} {_NODE_OPTIONS}".strip()

@@ -1,0 +1,73 @@
+"""How Terraform is run for the CLI: a death is a failure, and a hang-up a request to stop."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ops import environment
+
+PROGRAM = environment.ROOT / "ops" / "terraform_for_cli.py"
+
+
+def start(folder: Path, script: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Runs the program with this shell script as Terraform."""
+    stand_in = folder / "terraform"
+    stand_in.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    stand_in.chmod(0o755)
+    variables = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.Popen(
+        [PROGRAM, *arguments], env=variables, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 2", 2), ("kill -9 $$", 128 + 9), ("kill -15 $$", 128 + 15)]
+)
+def test_the_exit_status_is_terraforms_and_a_death_is_none_of_success(tmp_path: Path, script: str, status: int) -> None:
+    process = start(tmp_path, script)
+    process.communicate(timeout=30)
+
+    assert process.returncode == status
+
+
+def test_it_gets_the_arguments_as_they_are(tmp_path: Path) -> None:
+    said, _ = start(tmp_path, 'printf "%s|" "$@"', "apply", "-var", "a=b c").communicate(timeout=30)
+
+    assert said == "apply|-var|a=b c|"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_is_closed_is_a_request_to_stop_and_is_waited_for(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    script = (
+        "trap 'echo asked to stop; exit 5' INT TERM\necho ready\n"
+        # It ends by itself when nobody asks.
+        "for i in $(seq 300); do sleep 0.1; done"
+    )
+    process = start(tmp_path, script)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+    # All in the session of a terminal get the hang-up.
+    if number == signal.SIGHUP:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+
+    said, _ = process.communicate(timeout=30)
+    assert said == "asked to stop\n"
+    assert process.returncode == 5
+
+
+def test_the_cli_is_told_to_run_it_and_to_bear_a_failure() -> None:
+    found = environment.commands({**os.environ, "NODE_OPTIONS": "--max-old-space-size=4096"})
+    again = environment.commands(found)
+
+    assert Path(found["TERRAFORM_BINARY_NAME"]) == PROGRAM
+    assert os.access(PROGRAM, os.X_OK)
+    assert found["NODE_OPTIONS"] == "--max-old-space-size=4096 --unhandled-rejections=warn-with-error-code"
+    assert again["NODE_OPTIONS"] == found["NODE_OPTIONS"]
