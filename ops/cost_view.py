@@ -9,12 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from constructs_lib import prices
-from constructs_lib.instance_types import PRICES_READ_ON
+from constructs_lib.instance_types import OLDER_PRICES_READ_ON, PRICES_READ_ON
 from constructs_lib.stack_cost import Item, StackCost
 from ops.cost import Change, difference
 
 _BASIS: Final = (
     f"US dollars in {prices.REGION}, on demand, before taxes and free tiers; prices read {PRICES_READ_ON:%Y-%m-%d}, "
+    f"those of some types of machine {OLDER_PRICES_READ_ON:%Y-%m-%d}, "
     f"those of EFS and CloudWatch looked up {prices.LOOKED_UP_IN}; a month is {prices.HOURS_PER_MONTH} hours. In no "
     "total: data sent to the internet or between zones."
 )
