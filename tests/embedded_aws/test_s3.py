@@ -1,6 +1,7 @@
 """S3: what a state bucket's set-up needs."""
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,3 +87,21 @@ def test_a_lifecycle_rule_keeps_how_many_versions_stay(s3: "S3Client") -> None:
         {"NoncurrentDays": 3},
         {"NoncurrentDays": 5, "NewerNoncurrentVersions": 7},
     ]
+
+
+def test_a_key_that_is_too_long_is_refused(s3: "S3Client") -> None:
+    s3.create_bucket(Bucket="long-keys")
+    s3.put_object(Bucket="long-keys", Key="é" * 512, Body=b"x")
+    calls: list[Callable[[str], object]] = [
+        lambda key: s3.put_object(Bucket="long-keys", Key=key, Body=b"x"),
+        lambda key: s3.get_object(Bucket="long-keys", Key=key),
+        lambda key: s3.delete_object(Bucket="long-keys", Key=key),
+    ]
+    for call in calls:
+        with pytest.raises(ClientError) as refused:
+            call("é" * 512 + "x")
+        assert refused.value.response["Error"]["Code"] == "KeyTooLongError"
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    with pytest.raises(ClientError) as unseen:
+        s3.head_object(Bucket="long-keys", Key="k" * 1025)
+    assert unseen.value.response["Error"]["Code"] == "400"

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
 
@@ -59,8 +60,29 @@ def serialized(original: Callable[..., Any], self: S3Response, action_result: An
     return original(self, action_result)
 
 
+class _KeyTooLongError(S3ClientError):
+    code = "KeyTooLongError"
+
+    def __init__(self) -> None:
+        super().__init__("Your key is too long")
+
+
+_LONGEST_KEY: Final = 1024  # bytes of UTF-8, https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+
+
+def key_response(original: Callable[..., Any], self: S3Response, request: Any, full_url: str) -> Any:
+    """Every call with a key: one that is too long is refused, for reading too.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
+    """
+    if len(self.parse_key_name().encode()) > _LONGEST_KEY:
+        raise _KeyTooLongError
+    return original(self, request, full_url)
+
+
 def install() -> None:
     """Puts the closures of this module into moto."""
     wrap(FakeBucket, "get_permission", get_permission)
     wrap(FakeBucket, "set_lifecycle", set_lifecycle)
     wrap(S3Response, "serialized", serialized)
+    wrap(S3Response, "_key_response", key_response)
