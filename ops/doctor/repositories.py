@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ops.doctor.report import Check, Finding, Patient, ok, problem, unknown
 
-_SECONDS: Final = 60
+_SECONDS: Final = 30
 _FULL_ID: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.IGNORECASE)
 # What git says of a repository that is not there, or not for everybody. A server asks for a name then; so does a proxy,
 # which is another matter (https://github.com/git/git/blob/v2.39.5/credential.c, remote-curl.c, upload-pack.c).

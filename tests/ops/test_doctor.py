@@ -377,6 +377,46 @@ def test_what_git_says_of_a_repository_that_is_not_there(said: str, meant: bool)
     assert any(phrase in said for phrase in repositories.no_repository("https://git.example/a/b")) == meant
 
 
+# --- buckets of data
+
+DATA = {
+    "ML_INFRA_TRAIN_MODEL__DATA_S3_URI": "s3://my-pictures/imgs",
+    "ML_INFRA_TRAIN_MODEL__OUTPUT_S3_URI": "s3://my-results/runs",
+}
+
+
+def test_the_buckets_of_the_data_are_there(person: Person) -> None:
+    s3 = person.aws("s3")
+    for name in ("my-pictures", "my-results"):
+        s3.create_bucket(Bucket=name)
+    s3.put_object(Bucket="my-pictures", Key="imgs/1.png", Body=b"")
+
+    ended = person.ops("doctor", "train-model", "--json", stdin="", **DATA)
+
+    assert finding(ended, "worker: data") == ("ok", "s3://my-pictures/imgs", None)
+    assert finding(ended, "worker: results") == ("ok", "s3://my-results/runs, nothing is there yet", None)
+
+
+def test_a_bucket_of_data_that_is_not_there(person: Person) -> None:
+    ended = person.ops("doctor", "train-model", "--json", stdin="", **DATA)
+
+    assert finding(ended, "worker: data") == (
+        "problem",
+        "there is no bucket my-pictures (train_model.data_s3_uri)",
+        "correct train_model.data_s3_uri, or: aws s3api create-bucket --bucket my-pictures",
+    )
+    assert finding(ended, "worker: results")[0] == "problem"
+
+
+def test_a_bucket_of_somebody_else_is_unknown(person: Person) -> None:
+    forbidden: dict[str, Rule] = {"HEAD /not-mine": lambda _: Answer.head(403)}
+
+    ended = behind(person, forbidden, "train-model", ML_INFRA_TRAIN_MODEL__DATA_S3_URI="s3://not-mine/imgs")
+
+    state, detail, _ = finding(ended, "worker: data")
+    assert (state, "may not look into not-mine (train_model.data_s3_uri)" in detail) == ("unknown", True)
+
+
 # --- tools
 
 
