@@ -21,12 +21,13 @@ def main() -> int:
     # Not before the settings are right: this is what takes time.
     from modules_equiv.app import synthesize
     from modules_equiv.limit import LimitError
+    from modules_equiv.protected import ProtectedError
 
     run = find_run()
     try:
         errored_state.refuse(Path(os.environ.get("CDKTF_OUTDIR", "cdktf.out")), run)
         synthesize(settings, run)
-    except (ErroredStateError, LimitError) as error:
+    except (ErroredStateError, LimitError, ProtectedError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -85,10 +85,14 @@ class BaseStack(TerraformStack):
         kind = "aws_secretsmanager_random_password"
         if not writes_hcl():
             self.add_override(f"ephemeral.{kind}.{id}", {"password_length": length, "exclude_punctuation": True})
-        self._hcl_supplement.append(
+        self.add_hcl(
             f'ephemeral "{kind}" "{id}" {{\n  password_length     = {length}\n  exclude_punctuation = true\n}}'
         )
         return f"${{ephemeral.{kind}.{id}.random_password}}"
+
+    def add_hcl(self, block: str) -> None:
+        """Adds a block to what stands beside cdktf's HCL, which leaves out what cdktf has no class for."""
+        self._hcl_supplement.append(block)
 
     def write_hcl_supplement(self, outdir: str) -> None:
         """Puts what cdktf's HCL leaves out beside it. Call after the synthesis of HCL."""

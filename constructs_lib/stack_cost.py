@@ -36,6 +36,8 @@ FREE: Final = frozenset(
         "data.terraform_remote_state",
         # A call, not a kept secret: 0.05 for 10,000 calls.
         "ephemeral.aws_secretsmanager_random_password",
+        # Only in Terraform's state.
+        "terraform_data",
     }
 )
 

@@ -7,9 +7,13 @@ from constructs_lib.cli_run import CliRun, declared_dependencies
 from constructs_lib.terraform_text import writes_hcl
 from modules_equiv.limit import check_limit
 from modules_equiv.mlcore.stack import MlCoreStack
+from modules_equiv.protected import check_protection
 from modules_equiv.settings import Settings
+from modules_equiv.stats_monitor import stack as stats_monitor
 from modules_equiv.stats_monitor.stack import StatsMonitorStack
+from modules_equiv.train_model import stack as train_model
 from modules_equiv.train_model.stack import TrainModelStack
+from modules_equiv.train_model_dev import stack as train_model_dev
 from modules_equiv.train_model_dev.stack import TrainModelDevStack
 
 
@@ -24,6 +28,7 @@ def add_stacks(app: App, settings: Settings) -> dict[str, BaseStack]:
             config=settings.mlcore,
             deployer_cidrs=settings.access.deployer_cidrs,
             key_name=key_name,
+            above=[stats_monitor.STACK, train_model.STACK, train_model_dev.STACK],
         ),
         StatsMonitorStack(app, deployment=deployment, config=settings.stats_monitor, key_name=key_name),
         TrainModelStack(app, deployment=deployment, config=settings.train_model, key_name=key_name, restored=restored),
@@ -35,11 +40,13 @@ def add_stacks(app: App, settings: Settings) -> dict[str, BaseStack]:
 def synthesize(settings: Settings, run: CliRun | None) -> None:
     """Writes every stack to the folder the CLI named (cdktf.out), with the dependencies that `run` can bear.
 
-    Raises LimitError, with nothing written, when a stack costs more than the settings allow.
+    Raises, with nothing written, LimitError when a stack costs more than the settings allow, and ProtectedError when
+    the run would destroy what they protect.
     """
     app = App()
     stacks = add_stacks(app, settings)
     core, *others = stacks.values()
+    check_protection(run, allow_efs_destroy=settings.mlcore.allow_efs_destroy, core=core.node.id, stacks=list(stacks))
     for stack in others:
         if declared_dependencies(run, stack=stack.node.id, needs=[core.node.id], all_stacks=list(stacks)):
             stack.add_dependency(core)

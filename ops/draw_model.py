@@ -152,6 +152,7 @@ class _Reader:
             for stack in sorted(stacks)
             for prefix, section in (("", "resource"), ("data.", "data"), ("ephemeral.", "ephemeral"))
             for kind, named in sorted(stacks[stack].get(section, {}).items())
+            if kind != "terraform_data"  # nothing of it is in AWS
             for name, body in sorted(named.items())
         }
         self.backends: dict[str, Json] = {name: stack["terraform"]["backend"]["s3"] for name, stack in stacks.items()}

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -52,6 +53,33 @@ def outputs(session: Session, stack: str) -> dict[str, Any]:
     if state is None or not state.resources:
         raise OpsError(f"{stack} is not deployed: cdktf deploy {stack}")
     return {name: output["value"] for name, output in state.document.get("outputs", {}).items()}
+
+
+def without_foundation(states: Mapping[str, StackState | None]) -> list[str]:
+    """The stacks that hold something while mlcore, on which they stand, is destroyed, wholly or in part."""
+    core = states.get("mlcore")
+    # Terraform takes a stack's outputs away when it begins to destroy it.
+    if core and core.resources and core.document.get("outputs"):
+        return []
+    return [name for name, state in states.items() if name != "mlcore" and state and state.resources]
+
+
+def foundation_lost(states: Mapping[str, StackState | None]) -> tuple[str, str] | None:
+    """That mlcore is gone while others stand on it, and the way out; None where all is well."""
+    above = without_foundation(states)
+    if not above:
+        return None
+    names, core = " ".join(above), states.get("mlcore")
+    stand = (
+        f"{', '.join(above)} still stand{'s' if len(above) == 1 else ''} on it and cost{'s' if len(above) == 1 else ''}"
+    )
+    able = "can be destroyed, but neither deployed nor changed"
+    if core and core.resources:
+        return (
+            f"mlcore has no outputs: a destroy of it was refused or interrupted, while {stand}: that {able}",
+            f"cdktf deploy mlcore makes it whole; if everything is to go: cdktf destroy {names} first",
+        )
+    return f"mlcore is destroyed while {stand}: that {able}", f"cdktf destroy {names}, then deploy what is needed again"
 
 
 def state_client(session: Session) -> Any:

@@ -11,7 +11,7 @@ from ops.commands.base import STACKS, Session
 from ops.lock_holder import Holder, holder
 from ops.locks import Lock, read_lock
 from ops.machines import PLACES, Machine, Name
-from ops.stacks import StackState, read_stack, state_client
+from ops.stacks import StackState, read_stack, state_client, without_foundation
 
 # What `Machine.spent` is, and what comes on top.
 SPENT: Final = "machine hours since the machine's start, on demand"
@@ -79,6 +79,7 @@ def document(session: Session, seen: Overview) -> dict[str, Any]:
             }
             for name, state in seen.stacks.items()
         ],
+        "without_mlcore": without_foundation(seen.stacks),
         "machines": [_machine_document(session, seen, machine) for machine in seen.machines.values()],
         "usd_since_start_is": f"{SPENT}; {NOT_SPENT}",
     }

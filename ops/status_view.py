@@ -15,6 +15,7 @@ from ops.boot_report import Report, Stage
 from ops.commands.base import STACKS, Session, state_key
 from ops.locks import YOUNG, Lock
 from ops.machines import Machine
+from ops.stacks import foundation_lost
 from ops.status import NOT_SPENT, Overview
 
 _GOOD = ("running", "InService", "ready")
@@ -34,6 +35,8 @@ def status_view(session: Session, seen: Overview) -> RenderableType:
     for stack, state in seen.errored.items():
         parts += ["", Text(f"{stack}: {push_state.what(state)}", style="bold red")]
         parts.append(Text(f"  before anything else: ops push-state {stack}"))
+    if lost := foundation_lost(seen.stacks):
+        parts += ["", Text(lost[0], style="bold red"), Text(f"  {lost[1]}", style="bold")]
     for lock in seen.locks.values():
         parts += ["", lock_view(lock, seen.at), Text(f"  {_way_out(lock, seen)}", style="dim")]
     if not seen.machines and seen.errored:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, fields
 from typing import Self
 
+from cdktf import TerraformResource
 from constructs import Construct
 
 from constructs_lib.base_stack import BaseStack
-from constructs_lib.remote_state import remote_state
+from constructs_lib.remote_state import GONE, remote_state, require_outputs
 
 STACK = "mlcore"
 # Published only while mlcore.restored_folder is set: the access point's ARN, and the command that mounts it.
@@ -88,6 +89,11 @@ class MlCoreOutputs:
             }
         )
 
+    @staticmethod
+    def required_by(resource: TerraformResource) -> None:
+        """Has Terraform plan nothing but a destroy of the resource's stack when mlcore is gone."""
+        require_outputs(resource, STACK)
+
     def mount_values(self) -> dict[str, str]:
         """What boot scripts need to mount the shared file system."""
         return {
@@ -98,8 +104,15 @@ class MlCoreOutputs:
 
     @classmethod
     def from_remote_state(cls, stack: BaseStack) -> Self:
-        """The outputs of the mlcore of the same deployment, read from its state when Terraform plans `stack`."""
-        state = remote_state(Construct(stack, "remote_state"), STACK, deployment=stack.deployment)
+        """The outputs of the mlcore of the same deployment, read from its state when Terraform plans `stack`.
+
+        They read GONE when mlcore was destroyed; `required_by` makes that an error.
+        """
+        defaults = {
+            field.name: GONE if field.type is str else {part.name: GONE for part in fields(field.type)}  # type: ignore[arg-type]
+            for field in fields(cls)
+        }
+        state = remote_state(Construct(stack, "remote_state"), STACK, deployment=stack.deployment, defaults=defaults)
 
         def read(name: str, kind: type[object]) -> object:
             if kind is str:

@@ -14,6 +14,7 @@ from constructs_lib.base_stack import BaseStack
 from constructs_lib.boot_status import BootStatus
 from constructs_lib.cloudwatch_agent import AgentConfiguration
 from constructs_lib.deployment import Deployment
+from constructs_lib.foundation import keep_until_gone
 from constructs_lib.iam import EC2, ServiceRole
 from constructs_lib.machine import Machine
 from modules_equiv.mlcore.config import MlCoreConfig
@@ -39,6 +40,7 @@ class MlCoreStack(BaseStack):
     """What the other stacks stand on; `outputs` is what they read of it.
 
     deployer_cidrs: IPv4 blocks let in to the jump host's port 22. key_name: an EC2 key pair of the region.
+    above: the stacks that read the outputs; Terraform destroys nothing here while they hold anything.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class MlCoreStack(BaseStack):
         config: MlCoreConfig,
         deployer_cidrs: Sequence[str],
         key_name: str,
+        above: Sequence[str],
     ) -> None:
         super().__init__(scope, STACK, deployment=deployment)
         self.network = Network(
@@ -137,6 +140,7 @@ class MlCoreStack(BaseStack):
         self.outputs.publish(self)
         if file_system.restored:
             self._publish_restored(file_system.file_system.id, file_system.restored)
+        keep_until_gone(self, above)
 
     def _publish_restored(self, file_system_id: str, point: EfsAccessPoint) -> None:
         """What leads to the folder that AWS Backup restored, with the options that lib.sh mounts /efs with."""

@@ -90,6 +90,7 @@ class StatsMonitorStack(BaseStack):
                 self.status.write,
             ],
         )
+        core.required_by(self.access.role)
         self.metrics = Machine(
             Construct(self, "machine"),
             "metrics",

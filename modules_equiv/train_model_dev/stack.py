@@ -127,6 +127,7 @@ class TrainModelDevStack(BaseStack):
             ],
             managed_policies={"sagemaker_nb_cloudwatch_agent": CLOUDWATCH_AGENT},
         )
+        core.required_by(self.access.role)
         self.repository = SagemakerCodeRepository(
             self,
             "dcgan",

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from botocore.exceptions import ClientError
 
 from ops import push_state
-from ops.commands.base import OpsError, Session
+from ops.commands.base import STACKS, OpsError, Session
 from ops.doctor.report import Check, Finding, Patient, is_denied, ok, problem, unknown, why_unknown
 from ops.lock_holder import holder
 from ops.locks import lock_key, read_lock
-from ops.stacks import read_object, read_stack
+from ops.stacks import foundation_lost, read_object, read_stack
 from ops.state_bucket import StateBucket
 from ops.status_view import GONE
 
@@ -106,9 +106,13 @@ def errored(session: Session, stacks: Sequence[str]) -> Iterator[Finding]:
 
 def foundation(patient: Patient) -> Iterator[Finding]:
     """The other stacks stand on mlcore: without its state Terraform cannot even plan them."""
+    states = {stack: read_stack(patient.session, stack) for stack in STACKS}
+    if lost := foundation_lost(states):
+        yield problem("mlcore", *lost)
+        return
     if "mlcore" in patient.stacks:
         return
-    state = read_stack(patient.session, "mlcore")
+    state = states["mlcore"]
     if state is None or not state.resources:
         yield problem("mlcore", "it is not deployed, and the other stacks stand on it", "cdktf deploy mlcore")
     else:

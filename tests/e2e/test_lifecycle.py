@@ -565,8 +565,18 @@ class TestDestroy:
         assert state(shell, "stats-monitor")["resources"] != []
 
     def test_the_file_system_cannot_be_destroyed_by_default(self, shell: Shell) -> None:
-        shell.cdktf("destroy", "*", "--auto-approve").refused()
+        """And nothing else is, on the way to finding out."""
+        before = [state(shell, stack) for stack in STACKS]
 
+        said = shell.cdktf("destroy", "*", "--auto-approve").refused().said
+
+        assert "mlcore holds the shared file system with every checkpoint on it" in said
+        assert "ML_INFRA_MLCORE__ALLOW_EFS_DESTROY=true cdktf destroy '*'" in said
+        assert [state(shell, stack) for stack in STACKS] == before
+        assert "cdktf destroy stats-monitor train-model train-model-dev" in said
+        shell.cdktf("destroy", "stats-monitor", "train-model-dev", "--auto-approve").ok()
+
+    def test_terraform_refuses_to_destroy_the_file_system_too(self, shell: Shell) -> None:
         said = reason(shell, "mlcore", "-destroy")
         assert "aws_efs_file_system.core" in said
         assert "prevent_destroy" in said
@@ -575,7 +585,7 @@ class TestDestroy:
 
     def test_everything_at_once_and_the_data_is_back(self, shell: Shell) -> None:
         ec2 = shell.aws("ec2")
-        # Grafana's was taken when stats-monitor went with the refused destroy of all.
+        # Grafana's was taken when stats-monitor went.
         kept = {
             only_tag(snapshot, "Name"): snapshot["SnapshotId"]
             for snapshot in ec2.describe_snapshots(OwnerIds=["self"], Filters=TAG)["Snapshots"]

@@ -668,6 +668,35 @@ def test_the_other_stacks_need_mlcore(person: Person) -> None:
     assert finding(person.ops("doctor", "train-model", "--json"), "mlcore")[0] == "ok"
 
 
+def deployed_core(person: Person, outputs: Mapping[str, object], resources: int = 1) -> None:
+    """mlcore's state, with nothing in it but so many networks."""
+    one = {"mode": "managed", "type": "aws_vpc", "name": "core", "instances": [{"attributes": {}}]}
+    state = {"version": 4, "serial": 1, "outputs": outputs, "resources": [one] * resources}
+    person.aws("s3").put_object(
+        Bucket=BUCKET, Key="ml-core/ml-core/us-east-1/mlcore.tfstate", Body=json.dumps(state).encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("resources", "detail", "fix"),
+    [
+        (
+            0,
+            "mlcore is destroyed while train-model still stands on it and costs",
+            "cdktf destroy train-model, then deploy what is needed again",
+        ),
+        (3, "mlcore has no outputs: a destroy of it was refused or interrupted", "cdktf deploy mlcore makes it whole"),
+    ],
+)
+def test_mlcore_that_went_from_under_a_worker(person: Person, resources: int, detail: str, fix: str) -> None:
+    deployed_volume(person, "train-model", "msls", final_snapshot=True)
+    deployed_core(person, outputs={}, resources=resources)
+
+    is_the_only_problem(person.ops("doctor", "--json"), "mlcore", detail, fix)
+    assert person.ops("status", "--json").document["without_mlcore"] == ["train-model"]
+    assert fix in person.ops("status").words
+
+
 # A table by hand: the stack, its volume, the variable of its setting, and what the volume holds.
 KEPT = [
     ("train-model", "msls", "ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SNAPSHOT_ON_DESTROY", "/data"),
@@ -676,7 +705,8 @@ KEPT = [
 
 
 def deployed_volume(person: Person, stack: str, name: str, final_snapshot: bool) -> None:
-    """The stack's state, with nothing in it but the volume."""
+    """The stack's state, with nothing in it but the volume; and mlcore's."""
+    deployed_core(person, outputs={"vpc_id": {"value": "vpc-1", "type": "string"}})
     volume = {
         "mode": "managed",
         "type": "aws_ebs_volume",

@@ -143,7 +143,12 @@ class TestCannotBeKept:
 class TestNotRefused:
     def test_a_destroy_where_nothing_is_known(self, tmp_path: Path) -> None:
         finished, written = run_app(
-            tmp_path, "destroy", "*", DEPLOYMENT__MAX_HOURLY_USD="0.01", DEPLOYMENT__REGION="eu-west-1"
+            tmp_path,
+            "destroy",
+            "*",
+            DEPLOYMENT__MAX_HOURLY_USD="0.01",
+            DEPLOYMENT__REGION="eu-west-1",
+            MLCORE__ALLOW_EFS_DESTROY="true",
         )
 
         assert (finished.returncode, written) == (0, ALL), finished.stderr
@@ -165,13 +170,15 @@ class TestNotRefused:
 
     @pytest.mark.parametrize("command", [("destroy", "train-model"), ("destroy", "*"), ("output", "mlcore"), ("list",)])
     def test_what_ends_something_or_only_looks(self, tmp_path: Path, command: tuple[str, ...]) -> None:
-        finished, written = run_app(tmp_path, *command, DEPLOYMENT__MAX_HOURLY_USD="0.01")
+        released = {"MLCORE__ALLOW_EFS_DESTROY": "true"}
+        finished, written = run_app(tmp_path, *command, DEPLOYMENT__MAX_HOURLY_USD="0.01", **released)
 
         assert finished.returncode == 0, finished.stderr
         assert written == ALL
 
     def test_the_other_cli_destroys_too(self, tmp_path: Path) -> None:
-        finished, written = run_app(tmp_path, "destroy", "*", by="cdktn", DEPLOYMENT__MAX_HOURLY_USD="0.01")
+        settings = {"DEPLOYMENT__MAX_HOURLY_USD": "0.01", "MLCORE__ALLOW_EFS_DESTROY": "true"}
+        finished, written = run_app(tmp_path, "destroy", "*", by="cdktn", **settings)
 
         assert (finished.returncode, written) == (0, ALL)
 
@@ -201,3 +208,10 @@ class TestNotRefused:
 
         assert (finished.returncode, written) == (0, ALL)
         assert "max_hourly_usd" not in (tmp_path / "cdktf.out" / "manifest.json").read_text(encoding="utf-8")
+
+
+def test_a_destroy_of_what_is_protected_ends_before_anything_is_written(tmp_path: Path) -> None:
+    finished, written = run_app(tmp_path, "destroy", "*")
+
+    assert (finished.returncode, written) == (1, [])
+    assert "cdktf destroy stats-monitor train-model train-model-dev" in finished.stderr

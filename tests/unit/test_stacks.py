@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ ADDRESSES: dict[str, dict[str, list[str]]] = {
             "aws_iam_policy.jump",
             "aws_iam_role_policy_attachment.jump",
             "aws_iam_instance_profile.jump",
+            "terraform_data.stacks_above",
         ],
         "read": ["aws_ssm_parameter.jump_ami"],
     },
@@ -172,7 +174,9 @@ def test_a_key_for_the_state_is_named_where_the_bucket_asks_for_it(stack: str) -
 def test_stacks_meet_in_remote_state_only(stack: str) -> None:
     found = synthesize()[stack]
 
-    assert found["data"]["terraform_remote_state"]["mlcore"] == {
+    read = found["data"]["terraform_remote_state"]["mlcore"]
+    assert read.pop("defaults").keys() == OUTPUTS["mlcore"]
+    assert read == {
         "backend": "s3",
         "config": {
             "bucket": "my-state-bucket",
@@ -181,6 +185,42 @@ def test_stacks_meet_in_remote_state_only(stack: str) -> None:
         },
     }
     assert "cross-stack" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("stack", [name for name in ADDRESSES if name != "mlcore"])
+def test_without_mlcore_there_is_no_plan_but_a_destroy(stack: str) -> None:
+    found = synthesize()[stack]
+
+    conditions = [
+        check
+        for kind, named in found["resource"].items()
+        for name, resource in named.items()
+        for check in resource.get("lifecycle", {}).get("precondition", [])
+        if kind == "aws_iam_role" and name
+    ]
+    assert [check["condition"] for check in conditions] == [f'${{!strcontains(jsonencode({REMOTE}), "\\"gone\\"")}}']
+    assert "cdktf deploy mlcore" in conditions[0]["error_message"]
+    defaults = found["data"]["terraform_remote_state"]["mlcore"]["defaults"]
+    assert defaults["vpc_id"] == "gone"
+    assert defaults["efs_mount_target"] == {"id": "gone", "ip_address": "gone"}
+
+
+def test_nothing_of_mlcore_goes_before_it_is_known_that_no_stack_stands_on_it() -> None:
+    found = synthesize(STATE__BUCKET="another-bucket", STATE__REGION="eu-west-1")["mlcore"]["resource"]
+
+    guard = found["terraform_data"]["stacks_above"]
+    everything = set(addresses(found)) - {"terraform_data.stacks_above"}
+    assert set(guard["depends_on"]) == everything
+    assert json.loads(guard["input"]["states"]) == {
+        stack: f"ml-core/ml-core/us-east-1/{stack}.tfstate"
+        for stack in ("stats-monitor", "train-model", "train-model-dev")
+    }
+    assert (guard["input"]["bucket"], guard["input"]["region"]) == ("another-bucket", "eu-west-1")
+    (provisioner,) = guard["provisioner"]
+    assert provisioner["local-exec"]["when"] == "destroy"
+    # Terraform runs the text as it is: no marker of a template is left in it.
+    script = (Path(__file__).parents[2] / "constructs_lib" / "holds_nothing.py").read_text(encoding="utf-8")
+    assert provisioner["local-exec"]["environment"]["CHECK"] == script.replace("${", "$${").replace("%{", "%%{")
 
 
 @pytest.mark.parametrize("stack", ADDRESSES)
