@@ -70,11 +70,6 @@ LOOKUPS: Final[Mapping[str, Named]] = MappingProxyType(
             "notebook", "name", "sagemaker", "describe_notebook_instance",
             lambda name, _: {"NotebookInstanceName": name}, ("ValidationException", "RecordNotFound"),
         ),
-        "aws_sagemaker_notebook_instance_lifecycle_configuration": Named(
-            "lifecycle configuration", "name", "sagemaker", "describe_notebook_instance_lifecycle_config",
-            lambda name, _: {"NotebookInstanceLifecycleConfigName": name},
-            ("ValidationException", "Unable to describe Notebook Instance Lifecycle Config"),
-        ),
         "aws_ssm_parameter": Named(
             "SSM parameter", "name", "ssm", "get_parameter", lambda name, _: {"Name": name}, ("ParameterNotFound", ""),
         ),
@@ -117,6 +112,8 @@ def _of_stack(
         if named is None and kind != SECURITY_GROUP:
             continue
         name = str(body[named.attribute if named else "name"])
+        if "${" in name:
+            continue  # it has in it what Terraform makes, so nobody else has it
         shown = f"{named.kind if named else 'security group'} {name}"
         try:
             is_taken = _is_taken(patient, named, name, account) if named else _group_is_taken(patient, state, body)

@@ -14,7 +14,7 @@ _NAME = re.compile(r"(?:.*_)?(?:name|token|identifier|id)|bucket")
 
 
 def given_names(**overrides: str) -> Iterator[tuple[str, str, str]]:
-    """Type, argument and value of each name with the deployment's in it."""
+    """Type, argument and value of each name with the deployment's in it, and nothing that Terraform makes."""
     for document in synthesize(DEPLOYMENT__NAME="zebra", **overrides).values():
         for kind, named in document["resource"].items():
             for body in named.values():
@@ -22,7 +22,7 @@ def given_names(**overrides: str) -> Iterator[tuple[str, str, str]]:
 
 
 def is_name(key: str, value: Any) -> bool:
-    return isinstance(value, str) and _NAME.fullmatch(key) is not None and "zebra" in value
+    return isinstance(value, str) and _NAME.fullmatch(key) is not None and "zebra" in value and "${" not in value
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,6 @@ def test_doctor_looks_for_every_name(overrides: dict[str, str]) -> None:
         ("aws_iam_role", "name"),
         ("aws_sagemaker_code_repository", "code_repository_name"),
         ("aws_sagemaker_notebook_instance", "name"),
-        ("aws_sagemaker_notebook_instance_lifecycle_configuration", "name"),
         ("aws_security_group", "name"),
         ("aws_ssm_parameter", "name"),
     }
