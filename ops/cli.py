@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from constructs_lib.refused import printable_lines
 from modules_equiv.settings import SettingsError
-from ops.commands import account, cost, doctor, push_state, remote, status
+from ops.commands import account, cost, doctor, notebook, push_state, remote, status
 from ops.commands.base import OpsError, explained, progress_console, show_json
 from ops.embedded_aws.control import EmbeddedAwsError
 from ops.terraform import TerraformError
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for module in (account, doctor, cost, status, push_state, remote):
+for module in (account, doctor, cost, status, push_state, remote, notebook):
     module.register(app)
 
 

@@ -35,11 +35,11 @@ SERVICES: Final[Mapping[str, Service]] = MappingProxyType(
         "grafana": Service(title="Grafana", port=3000, machine="metrics", path="/api/health"),
         "tensorboard": Service(title="TensorBoard", port=6006, machine="metrics", path="/"),
         "jupyter": Service(
-            title="Jupyter",
+            title="Jupyter on the worker",
             port=8888,
             machine="worker",
             path="/api",
-            remark="`jupyter server list` on the worker shows the token.",
+            remark="`jupyter server list` on the worker shows the token. The SageMaker notebook: ops notebook.",
         ),
     }
 )

@@ -60,6 +60,8 @@ class Host:
 
 def machine_named(name: str) -> Machine:
     """Raises OpsError (a wrong command line) for a name that no machine has."""
+    if name == "notebook":
+        raise OpsError("the notebook has no SSH: ops notebook opens its Jupyter, which has a terminal too", status=2)
     if name not in MACHINES:
         raise OpsError(f"there is no machine {name!r}: one of {', '.join(MACHINES)}", status=2)
     return MACHINES[name]

@@ -186,3 +186,7 @@ class TrainModelDevStack(BaseStack):
             # The role works only with its permissions: without them the notebook's interface cannot be made.
             depends_on=self.access.attachments,
         )
+        region = deployment.region
+        console = f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/notebook-instances"
+        # Where the console's own "Open JupyterLab" leads: it signs a URL for whoever is logged in to the account.
+        self.export({"notebook_name": name, "notebook_url": f"{console}/openNotebook/{name}?view=lab"})

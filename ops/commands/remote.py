@@ -187,7 +187,7 @@ def tunnel(
 ) -> int:
     """Brings a service to localhost: waits until it answers, prints its URL, reconnects when the line breaks.
 
-    Ctrl-C ends it.
+    Ctrl-C ends it. jupyter is one that you started on the worker; `ops notebook` opens the SageMaker notebook.
 
     Example: `ops tunnel grafana`, or `ops tunnel 8080` for a port of the worker
     """
@@ -228,6 +228,8 @@ def tunnel(
 def _service(what: str) -> Service:
     if what in SERVICES:
         return SERVICES[what]
+    if what == "notebook":
+        raise OpsError("the notebook needs no tunnel: ops notebook opens its Jupyter", status=2)
     if not what.isdecimal() or not 1 <= int(what) <= 65535:
         raise OpsError(f"{what!r} is no service and no port: {', '.join(SERVICES)}, or 1 to 65535", status=2)
     return Service(title=f"port {int(what)}", port=int(what), machine="worker")

@@ -124,6 +124,17 @@ def test_a_notebook_instance_passes_through_its_states(sagemaker: "SageMakerClie
         status(sagemaker, name)
 
 
+def test_a_notebook_instance_has_a_url_that_is_signed_anew(sagemaker: "SageMakerClient", name: str) -> None:
+    sagemaker.create_notebook_instance(NotebookInstanceName=name, InstanceType="ml.t3.medium", RoleArn=ROLE)
+    urls = {
+        sagemaker.create_presigned_notebook_instance_url(NotebookInstanceName=name)["AuthorizedUrl"] for _ in range(2)
+    }
+    assert len(urls) == 2
+    assert all(url.startswith(f"https://{name}.notebook.us-east-1.sagemaker.aws?authToken=") for url in urls)
+    with pytest.raises(ClientError, match="RecordNotFound"):
+        sagemaker.create_presigned_notebook_instance_url(NotebookInstanceName="missing")
+
+
 def test_a_notebook_instance_is_changed_only_while_it_is_stopped(sagemaker: "SageMakerClient", name: str) -> None:
     sagemaker.create_notebook_instance(
         NotebookInstanceName=name,

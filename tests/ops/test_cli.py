@@ -22,7 +22,7 @@ from tests.ops.aws_support import BUCKET, Answer, Person, clear, front
 
 COMMANDS = (
     *("init", "bootstrap", "doctor", "cost", "status", "wait", "start", "stop", "logs", "unlock", "push-state"),
-    *("ssh", "ssh-config", "tunnel", "push", "pull"),
+    *("ssh", "ssh-config", "tunnel", "push", "pull", "notebook"),
 )
 
 

@@ -280,6 +280,8 @@ class TestRefusedBeforeSsh:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
+            (["ssh", "notebook"], "the notebook has no SSH: ops notebook opens its Jupyter"),
+            (["tunnel", "notebook"], "the notebook needs no tunnel: ops notebook opens its Jupyter"),
             (["ssh", "metrik"], "there is no machine 'metrik': one of jump, worker, metrics"),
             (["ssh", "worker", "--json"], "--json wants a command"),
         ],

@@ -116,7 +116,7 @@ class TestWhatItShows:
         port = free_port()
         try:
             with tunnel(world, "jupyter", "--local-port", str(port)) as running:
-                running.says(f"Jupyter: http://localhost:{port}")
+                running.says(f"Jupyter on the worker: http://localhost:{port}")
                 assert fetch(port) == "Jupyter"
                 end(running)
         finally:

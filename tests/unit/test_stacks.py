@@ -122,7 +122,8 @@ OUTPUTS = {
     },
     "stats-monitor": {"metrics_ip_addr"},
     "train-model": {"worker_ip_addr"},
-    "train-model-dev": set(),
+    # ours: the original gave no way to find it
+    "train-model-dev": {"notebook_name", "notebook_url"},
 }
 
 REMOTE = "data.terraform_remote_state.mlcore.outputs"
@@ -144,6 +145,16 @@ def test_addresses_are_exactly_the_originals_and_ours(stack: str) -> None:
 @pytest.mark.parametrize("stack", OUTPUTS)
 def test_outputs_are_the_originals(stack: str) -> None:
     assert set(synthesize()[stack].get("output", {})) == OUTPUTS[stack]
+
+
+def test_the_notebook_can_be_found() -> None:
+    outputs = synthesize()["train-model-dev"]["output"]
+
+    assert {name: output["value"] for name, output in outputs.items()} == {
+        "notebook_name": "ml-core-dev-gaudi-sagemaker-nb-instance",
+        "notebook_url": "https://us-east-1.console.aws.amazon.com/sagemaker/home?region=us-east-1"
+        "#/notebook-instances/openNotebook/ml-core-dev-gaudi-sagemaker-nb-instance?view=lab",
+    }
 
 
 @pytest.mark.parametrize("stack", ADDRESSES)

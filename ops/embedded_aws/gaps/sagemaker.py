@@ -1,5 +1,6 @@
 """SageMaker: notebook instances, their lifecycle configurations and code repositories."""
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -210,6 +211,15 @@ def update_notebook_instance(self: SageMakerResponse) -> ActionResult:
     return EmptyResult()
 
 
+def create_presigned_notebook_instance_url(self: SageMakerResponse) -> ActionResult:
+    """CreatePresignedNotebookInstanceUrl: nothing listens there.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreatePresignedNotebookInstanceUrl.html
+    """
+    notebook: Any = self.sagemaker_backend.get_notebook_instance(self._get_param("NotebookInstanceName"))
+    return ActionResult({"AuthorizedUrl": f"https://{notebook.url}?authToken={secrets.token_urlsafe(32)}"})
+
+
 def start(self: FakeSagemakerNotebookInstance) -> None:
     """CreateNotebookInstance, StartNotebookInstance: Pending first, InService once that was seen."""
     self.status = "Pending"
@@ -243,6 +253,7 @@ def install() -> None:
     replace(FakeSagemakerNotebookInstance, "validate_instance_type", validate_instance_type)
     wrap(SageMakerResponse, "create_notebook_instance", create_notebook_instance)
     add(SageMakerResponse, "update_notebook_instance", update_notebook_instance)
+    add(SageMakerResponse, "create_presigned_notebook_instance_url", create_presigned_notebook_instance_url)
     replace(FakeSagemakerNotebookInstance, "start", start)
     replace(FakeSagemakerNotebookInstance, "stop", stop)
     wrap(FakeSagemakerNotebookInstance, "to_dict", to_dict)
