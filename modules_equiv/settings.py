@@ -131,6 +131,13 @@ class Problem:
         return "\n".join([self.key or self.source, *body])
 
 
+_NOT_SET: Final = "It is required and not set."
+_FIRST_STEP: Final = (
+    "`ops init` asks for what is required and writes it; `ops bootstrap` and `ops doctor` come next. `make shell` "
+    "opens a shell that has them."
+)
+
+
 class SettingsError(Exception):
     """The settings cannot be used. str() is the whole message, 80 columns wide; `problems` has its parts."""
 
@@ -138,6 +145,8 @@ class SettingsError(Exception):
         self.problems = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         parts = [f"{n}. {problem}" for n, problem in enumerate(self.problems, 1)]
+        if all(problem.reason == _NOT_SET for problem in self.problems):
+            parts.append(textwrap.fill(_FIRST_STEP, _WIDTH))
         super().__init__("\n\n".join([f"The settings have {count}. Nothing was synthesized or changed.", *parts]))
 
 
@@ -477,7 +486,7 @@ def _explained(detail: ErrorDetails, keys: Keys) -> tuple[str, str]:
     if kind == "extra_forbidden":
         return _unknown_key(keys)
     if kind == "missing":
-        return "It is required and not set.", f"Under [{keys[0]}] write {_EXAMPLES[keys]}; or set {_variable(keys)}."
+        return _NOT_SET, f"Under [{keys[0]}] write {_EXAMPLES[keys]}; or set {_variable(keys)}."
     if kind in _TYPES:
         what, how = _TYPES[kind]
         return f"This must be {what}.", f"Write {name} = {how}"

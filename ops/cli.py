@@ -1,8 +1,11 @@
 """The program `ops`: one short command for everything a person does between deploys."""
 
 import os
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -12,19 +15,33 @@ from modules_equiv.settings import SettingsError
 from ops.commands import account, cost, doctor, notebook, push_state, remote, status
 from ops.commands.base import OpsError, explained, progress_console, show_json
 from ops.embedded_aws.control import EmbeddedAwsError
-from ops.terraform import TerraformError
+from ops.environment import ROOT
+from ops.terraform import PROVIDER_VERSION, TerraformError
 
 _INTERRUPTED = 130
+_GIT_SECONDS = 10
 
 app = typer.Typer(
     name="ops",
     help="Everything between deploys: what it costs, whether it runs, and how to get in.",
     epilog="`ops COMMAND --help` says more. A new account: `ops init`, `ops bootstrap`, `ops doctor`.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+Version = Annotated[
+    bool, typer.Option("--version", "-V", help="Show which versions these are.", is_eager=True, show_default=False)
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(show_version: Version = False) -> None:
+    if show_version:
+        print(versions())
+        raise typer.Exit
+
+
 for module in (account, doctor, cost, status, push_state, remote, notebook):
     module.register(app)
 
@@ -53,6 +70,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ops: {error}", file=sys.stderr)
         return 1
     return status
+
+
+def versions() -> str:
+    """The commit of this program, and the versions of what it works with, as a report of a fault needs them."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        described = subprocess.run(git, capture_output=True, text=True, check=False, timeout=_GIT_SECONDS)
+        commit = described.stdout.strip() or "of no git checkout"
+    except (OSError, subprocess.TimeoutExpired):
+        commit = "of an unknown commit"
+    python = ".".join(str(number) for number in sys.version_info[:3])
+    return f"ops {commit}, cdktf {version('cdktf')}, hashicorp/aws {PROVIDER_VERSION}, Python {python}"
 
 
 def _discard_output() -> None:

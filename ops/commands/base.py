@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Final
@@ -20,8 +20,24 @@ from ops.profiles import login_bridge
 
 STACKS: Final = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
 
+
+def completed_from(*words: str) -> Callable[[str], list[str]]:
+    """For an argument's `autocompletion`: those of the words that begin as what is typed."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
 Timeout = Annotated[str, typer.Option(metavar="TIME", help="How long to wait at most: 90s, 30m, 1h30m.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")]
+
+
+OneStack = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[STACK]",
+        help="Which stack; all of them when left out.",
+        autocompletion=completed_from(*STACKS),
+    ),
+]
 
 
 class OpsError(Exception):

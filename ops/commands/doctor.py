@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modules_equiv.settings import DeploymentConfig, SettingsError
-from ops.commands.base import STACKS, Json, Session, require_stack, show
+from ops.commands.base import STACKS, Json, Session, completed_from, require_stack, show
 from ops.doctor import (
     account,
     address,
@@ -31,7 +31,10 @@ from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown
 from ops.progress import progress
 from ops.settings_file import settings_path
 
-Stacks = Annotated[list[str] | None, typer.Argument(help="Only what these stacks need.", metavar="[STACK]...")]
+Stacks = Annotated[
+    list[str] | None,
+    typer.Argument(help="Only what these stacks need.", metavar="[STACK]...", autocompletion=completed_from(*STACKS)),
+]
 Key = Annotated[Path | None, typer.Option(help="The key pair's private key, where ssh would not find it by itself.")]
 
 _STYLES: Final = {"ok": "green", "problem": "bold red", "unknown": "yellow"}

@@ -1,13 +1,13 @@
 """`ops` push-state."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Group
 from rich.text import Text
 
 from ops import push_state
-from ops.commands.base import Json, OpsError, Session, require_stack, show
+from ops.commands.base import Json, OneStack, OpsError, Session, require_stack, show
 from ops.lock_holder import Holder
 from ops.progress import progress
 from ops.push_state import Pushed
@@ -20,9 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def push_state_command(
-    stack: Annotated[
-        str | None, typer.Argument(metavar="[STACK]", help="Which stack; all of them when left out.")
-    ] = None,
+    stack: OneStack = None,
     as_json: Json = False,
 ) -> int:
     """Writes a state to S3 that a deploy could not write, and releases the lock that it left.

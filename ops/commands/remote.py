@@ -12,7 +12,7 @@ import typer
 
 from ops import children, forward, host_keys, hosts, ssh, ssh_include
 from ops.commands import remote_copy
-from ops.commands.base import Json, OpsError, Session, Timeout, seconds_in, show_json
+from ops.commands.base import Json, OpsError, Session, Timeout, completed_from, seconds_in, show_json
 from ops.forward import SERVICES, Route, Service, Tunnel
 from ops.hosts import MACHINES, Machine
 from ops.login import Key, ViaOption, Way, login, may_ask, open_session, say
@@ -28,7 +28,14 @@ def register(app: typer.Typer) -> None:
 
 
 def ssh_command(
-    machine: Annotated[str, typer.Argument(metavar="jump|worker|metrics", help="Where to log in, as the user ubuntu.")],
+    machine: Annotated[
+        str,
+        typer.Argument(
+            metavar="jump|worker|metrics",
+            help="Where to log in, as the user ubuntu.",
+            autocompletion=completed_from(*MACHINES),
+        ),
+    ],
     command: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- COMMAND...]", help="Run this there instead of a shell.", show_default=False),
@@ -159,7 +166,14 @@ def _of_another_region(file: Path, session: Session) -> str:
 
 
 def tunnel(
-    what: Annotated[str, typer.Argument(metavar="grafana|tensorboard|jupyter|PORT", help="What to bring here.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="grafana|tensorboard|jupyter|PORT",
+            help="What to bring here.",
+            autocompletion=completed_from(*SERVICES),
+        ),
+    ],
     to: Annotated[
         str | None,
         typer.Option(
@@ -167,6 +181,7 @@ def tunnel(
             metavar="worker|metrics|jump",
             help="The machine. Default: metrics for grafana and tensorboard, else worker.",
             show_default=False,
+            autocompletion=completed_from(*MACHINES),
         ),
     ] = None,
     local_port: Annotated[

@@ -14,6 +14,7 @@ from ops import boot_report, boot_wait, locks, machines, power, push_state, reac
 from ops.commands.base import (
     STACKS,
     Json,
+    OneStack,
     OpsError,
     Session,
     Timeout,
@@ -214,9 +215,7 @@ def _boot_log(session: Session, name: Name, *, as_json: bool) -> None:
 
 
 def unlock(
-    stack: Annotated[
-        str | None, typer.Argument(metavar="[STACK]", help="Which stack; all of them when left out.")
-    ] = None,
+    stack: OneStack = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Release without asking.")] = False,
     as_json: Json = False,
 ) -> int:

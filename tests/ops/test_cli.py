@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import socket
@@ -48,6 +49,40 @@ def test_without_a_command_it_shows_the_help_and_is_a_wrong_command_line(person:
     for command in COMMANDS:
         assert f"│ {command} " in ended.out
     assert "Traceback" not in ended.err
+
+
+def test_h_is_help(person: Person) -> None:
+    assert person.ops("-h").out == person.ops("--help").out
+    assert person.ops("unlock", "-h").out == person.ops("unlock", "--help").out
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_versions_that_a_report_of_a_fault_needs(person: Person, option: str) -> None:
+    ended = person.ops(option)
+
+    assert (ended.status, ended.err) == (0, "")
+    assert re.fullmatch(
+        r"ops ([0-9a-f]{12}(-dirty)?|of no git checkout|of an unknown commit), cdktf 0\.21\.0, "
+        r"hashicorp/aws 5\.100\.0, Python 3\.\d+\.\d+\n",
+        ended.out,
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("ops unl", ["unlock"]),
+        ("ops unlock tr", ["train-model", "train-model-dev"]),
+        ("ops wait w", ["worker"]),
+        ("ops ssh j", ["jump"]),
+        ("ops tunnel t", ["tensorboard"]),
+    ],
+)
+def test_the_shell_completes_what_is_typed(person: Person, typed: str, offered: list[str]) -> None:
+    words = len(typed.split()) - 1
+    ended = person.process(COMP_WORDS=typed, COMP_CWORD=str(words), _OPS_COMPLETE="complete_bash")
+
+    assert ended.out.split() == offered
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])

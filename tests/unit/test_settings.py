@@ -276,6 +276,23 @@ def test_as_shipped_the_three_required_keys_are_asked_for(file: Path) -> None:
     assert "ML_INFRA_STATE__BUCKET" in found[2].way_out
 
 
+def test_a_newcomer_is_told_of_the_command_that_writes_them(file: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(file, shipped())
+    last = str(error.value).rpartition("\n\n")[2]
+    assert " ".join(last.split()) == (
+        "`ops init` asks for what is required and writes it; `ops bootstrap` and `ops doctor` come next. `make shell` "
+        "opens a shell that has them."
+    )
+    assert max(len(line) for line in last.splitlines()) <= 80
+
+
+def test_who_has_other_mistakes_hears_of_those_alone(file: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(file, '[deployment]\nregoin = "us-east-1"\n')
+    assert "ops init" not in str(error.value)
+
+
 # --- values
 
 
