@@ -13,6 +13,12 @@ from constructs_lib.terraform_text import writes_hcl
 # https://github.com/hashicorp/terraform/releases/tag/v1.11.0
 TERRAFORM_VERSION = ">= 1.11.0"
 
+# How often the provider tries a call that AWS throttles or answers with a 5xx. EC2 has a 500 for
+# InsufficientInstanceCapacity, and the provider's own 25 tries make more than eight minutes of "Still creating…" of it.
+# The pauses of aws-sdk-go-v2 (aws/retry, ExponentialJitterBackoff) are at most 1, 2, 4, 8, 16 and then 20 seconds: 10
+# tries end within two minutes, and where three calls in ten fail, one in 170,000 does so ten times.
+MOST_RETRIES = 10
+
 
 class DuplicateAddressError(ValueError):
     """Two elements of one type in a stack have the same id, and so the same Terraform address."""
@@ -35,6 +41,7 @@ class BaseStack(TerraformStack):
             self,
             "aws",
             region=deployment.region,
+            max_retries=MOST_RETRIES,
             default_tags=[AwsProviderDefaultTags(tags=deployment.tags(id))],
         )
         S3Backend(

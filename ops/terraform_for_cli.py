@@ -7,22 +7,59 @@ would count as one that succeeded: here it is 128 + the signal's number, as a sh
 A CLI that is killed, or whose terminal is closed, hangs up on its Terraforms, which would die at once and forget what
 they made in the last seconds. Here Terraform is asked to stop instead: it ends what it is at, writes the state and
 gives the lock back (https://developer.hashicorp.com/terraform/cli/commands/apply).
+
+It reads for 200 ms after the end and no longer, and on a busy machine loses the last lines, which say why.
+
+And where AWS has no capacity or allows none, what to change is said below AWS's own sentence.
 """
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
+
+# EC2's codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+WAYS_OUT: Mapping[str, str] = {
+    "InsufficientInstanceCapacity": "EC2 has no machine of this type left in this zone now. What is made stays, so:\n"
+    "- deploy again later: capacity comes and goes within hours;\n"
+    "- or choose another type, train_model.instance_type (ops cost --compare says what it costs);\n"
+    "- or go to a zone that EC2 names above: a deployment of its own there (deployment.name, mlcore.az, mlcore.az_2),\n"
+    "  since the file system and the network of this one are bound to theirs.",
+    "VcpuLimitExceeded": "The account may not run so many vCPUs of this family: ops doctor names the quota, its value\n"
+    "and the command that asks for more. Or choose a type that it allows, train_model.instance_type.",
+}
+_LAST_LINES_SECONDS = 1.0
+# The person's own log is left alone.
+_LOGGING = ("TF_LOG", "TF_LOG_CORE", "TF_LOG_PROVIDER", "TF_LOG_PATH")
 
 
 def main(arguments: list[str]) -> int:
     """Returns Terraform's exit status."""
+    with tempfile.TemporaryDirectory(prefix="terraform-errors-") as folder:
+        log = Path(folder, "log")
+        own = (
+            {} if any(os.environ.get(name) for name in _LOGGING) else {"TF_LOG_CORE": "error", "TF_LOG_PATH": str(log)}
+        )
+        status = run(["terraform", *arguments], {**os.environ, **own})
+        if status != 0:
+            print("".join(f"\n{text}\n" for text in ways_out(log)), end="", flush=True)
+            time.sleep(_LAST_LINES_SECONDS)
+    return status
+
+
+def run(command: list[str], environment: Mapping[str, str]) -> int:
+    """The exit status, after what it began was put in order."""
     # Inherited: Terraform lives on when its terminal is gone.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        child = subprocess.Popen(["terraform", *arguments])
+        child = subprocess.Popen(command, env=environment)
     except OSError as error:
-        print(f"terraform cannot be run: {error.strerror}", file=sys.stderr)
+        print(f"{command[0]} cannot be run: {error.strerror}", file=sys.stderr)
         return 127
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -36,5 +73,16 @@ def main(arguments: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
+def ways_out(log: Path) -> list[str]:
+    """What to change, by the errors in Terraform's log."""
+    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    return [text for code, text in WAYS_OUT.items() if code in said]
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # A terminal that is gone takes no more words.
+    try:
+        code = main(sys.argv[1:])
+    except OSError:
+        code = 1
+    sys.exit(code)

@@ -97,9 +97,7 @@ def new_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
         settings = load_settings(environ=base | environment.LOCAL_SETTINGS)
         local.prepare_account(settings, endpoint, folder)
         variables = local.variables(endpoint, settings.deployment.region, base) | {
-            "CDKTF_OUTPUT": str(folder / "cdktf.out"),
-            # A call the embedded AWS lacks shows at once instead of after 25 tries.
-            "AWS_MAX_ATTEMPTS": "1",
+            "CDKTF_OUTPUT": str(folder / "cdktf.out")
         }
         return Shell(variables)
 

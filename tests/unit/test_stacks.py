@@ -198,6 +198,14 @@ def test_stacks_meet_in_remote_state_only(stack: str) -> None:
     assert "cross-stack" not in json.dumps(found)
 
 
+@pytest.mark.parametrize("stack", ADDRESSES)
+def test_a_call_that_fails_is_tried_for_two_minutes_and_no_longer(stack: str) -> None:
+    (provider,) = synthesize()[stack]["provider"]["aws"]
+
+    # The pauses before the second to the tenth try are at most 1, 2, 4, 8, 16, 20, 20, 20 and 20 seconds: 111 in all.
+    assert provider["max_retries"] == 10
+
+
 @pytest.mark.parametrize("stack", [name for name in ADDRESSES if name != "mlcore"])
 def test_without_mlcore_there_is_no_plan_but_a_destroy(stack: str) -> None:
     found = synthesize()[stack]

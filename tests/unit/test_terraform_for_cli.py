@@ -63,6 +63,35 @@ def test_a_terminal_that_is_closed_is_a_request_to_stop_and_is_waited_for(
     assert process.returncode == 5
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("InsufficientInstanceCapacity", ["train_model.instance_type", "mlcore.az"]),
+        ("VcpuLimitExceeded", ["ops doctor", "train_model.instance_type"]),
+        ("UnauthorizedOperation", []),
+    ],
+)
+def test_where_aws_has_no_machine_it_says_what_to_change(tmp_path: Path, code: str, told: list[str]) -> None:
+    """Below Terraform's own words, which nothing is done to."""
+    process = start(tmp_path, f'echo "api error {code}: in AWS words"; echo "[ERROR] {code}" >"$TF_LOG_PATH"; exit 1')
+    said, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    own, *added = said.splitlines()
+    assert own == f"api error {code}: in AWS words"
+    assert [word for word in told if word not in "\n".join(added)] == []
+    assert bool(added) == bool(told)
+
+
+def test_the_persons_own_log_of_terraform_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_LOG_PATH", "/my/log")
+    monkeypatch.delenv("TF_LOG_CORE", raising=False)
+
+    said, _ = start(tmp_path, 'echo "$TF_LOG_PATH $TF_LOG_CORE"').communicate(timeout=30)
+
+    assert said == "/my/log \n"
+
+
 def test_the_cli_is_told_to_run_it_and_to_bear_a_failure() -> None:
     found = environment.commands({**os.environ, "NODE_OPTIONS": "--max-old-space-size=4096"})
     again = environment.commands(found)
