@@ -13,7 +13,6 @@ from constructs import Construct
 
 from constructs_lib.gp3 import Gp3Volume
 from constructs_lib.iam import ServiceRole
-from constructs_lib.terraform_text import lines
 
 
 class Machine(Construct):
@@ -36,7 +35,7 @@ class Machine(Construct):
         subnet_id: str,
         security_group_ids: Sequence[str],
         key_name: str,
-        user_data: str,
+        user_data_base64: str,
         public_ip: bool,
         role: ServiceRole,
         root_volume: Gp3Volume | None = None,
@@ -60,7 +59,7 @@ class Machine(Construct):
             associate_public_ip_address=public_ip,
             key_name=key_name,
             iam_instance_profile=role.instance_profile().name,
-            user_data=lines(user_data),
+            user_data_base64=user_data_base64,
             user_data_replace_on_change=True,
             metadata_options=InstanceMetadataOptions(
                 http_endpoint="enabled", http_tokens="required", http_put_response_hop_limit=metadata_hop_limit

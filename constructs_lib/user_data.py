@@ -1,6 +1,7 @@
 """User data: a small program that puts shipped files on the machine and starts the main one."""
 
 import ast
+import base64
 import bz2
 import io
 import re
@@ -18,32 +19,36 @@ LIBRARY = Path(__file__).with_name("boot") / "lib.sh"
 DISKS = Path(__file__).with_name("boot") / "disks.sh"
 MEMORY = Path(__file__).with_name("boot") / "memory.sh"
 
-_ENV_FILE = "/etc/ml-infra/boot.env"
+ENV_FILE = "/etc/ml-infra/boot.env"
 FOLDER = "/usr/local/lib/ml-infra"
 
 _END_OF_FILES = "END_OF_FILES"
 _END_OF_VALUES = "END_OF_VALUES"
 # The name under which the values that are known come with the files.
-_VALUES = "boot.env"
+VALUES = "boot.env"
 _COLUMNS = 2000
 _HERE_DOCUMENT = re.compile(r"(?<!<)<<(?!<)-?\s*(['\"]?)(\w+)\1")
-# All that are printed, but $ and %, which begin markers of Terraform. 8 % less than base 64, 2 % less than base 85.
-_DIGITS = "".join(chr(code) for code in range(33, 127) if chr(code) not in "$%")
+# Base 85 takes 6 % less than base 64. Of its characters, $ and % begin markers of Terraform: others stand for them. No
+# quotes and backslashes, since it may have to be quoted.
+_STAND_INS = ("$%", ",.")
 # Python is on every image (cloud-init is written in it), bzip2 not.
 # What is there is replaced by renaming: a script that runs is read on from the file it began with, and a power cut
 # leaves the old file or the new one.
-_UNPACK = """\
-import bz2, os, sys
-os.chdir(sys.argv[1])
-digits = [chr(code) for code in range(33, 127) if code not in (36, 37)]
-number = 0
-for digit in sys.stdin.read().replace("\\n", ""): number = number * 92 + digits.index(digit)
-parts = bz2.decompress(number.to_bytes(16384, "big").lstrip(b"\\0")).decode().split("\\0")
+PLACE_FILES = """\
 for name, text in zip(parts[::2], parts[1::2]):
     with open("new", "w") as file: file.write(text)
     os.chmod("new", 0o755 if name.endswith(".sh") else 0o644)
     os.rename("new", name)
 """
+_UNPACK = (
+    """\
+import base64, bz2, os, sys
+os.chdir(sys.argv[1])
+text = sys.stdin.read().replace("\\n", "").replace(",", "$").replace(".", "%")
+parts = bz2.decompress(base64.b85decode(text)).decode().split("\\0")
+"""
+    + PLACE_FILES
+)
 
 
 class UserDataError(ValueError):
@@ -60,14 +65,7 @@ def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit
     limit: bytes, without encoding.
     Raises UserDataError.
     """
-    if main not in [file.name for file in files]:
-        raise UserDataError(f"{main} is to be run but is not among the files: {', '.join(file.name for file in files)}")
-    for key, value in values.items():
-        if re.search(r"[\s'\"$`\\]", REFERENCE.sub("", value)):
-            raise UserDataError(
-                f"{key}={value!r} cannot go into {_ENV_FILE}: white space, quotes, $ and \\ are not allowed"
-            )
-
+    check(values, files, main)
     # What is known already is compressed too.
     known = {key: value for key, value in values.items() if not REFERENCE.search(value)}
     packed = archive(files, known)
@@ -75,28 +73,47 @@ def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit
         [
             "#!/bin/bash",
             "set -euo pipefail",
-            f"install -d -m 0755 {FOLDER} {Path(_ENV_FILE).parent}",
+            f"install -d -m 0755 {FOLDER} {Path(ENV_FILE).parent}",
+            # First: after braces that do not match, cdktf would write references as they are outside of expressions.
+            f"cat >{ENV_FILE}.new <<'{_END_OF_VALUES}'",
+            *(f"{key}={value}" for key, value in values.items() if key not in known),
+            _END_OF_VALUES,
             f"python3 -c '{_UNPACK}' {FOLDER} <<'{_END_OF_FILES}'",
             *(packed[start : start + _COLUMNS] for start in range(0, len(packed), _COLUMNS)),
             _END_OF_FILES,
-            f"cat >>{FOLDER}/{_VALUES} <<'{_END_OF_VALUES}'",
-            *(f"{key}={value}" for key, value in values.items() if key not in known),
-            _END_OF_VALUES,
-            f"mv {FOLDER}/{_VALUES} {_ENV_FILE}",
+            f"cat {FOLDER}/{VALUES} >>{ENV_FILE}.new",
+            f"rm {FOLDER}/{VALUES}",
+            f"mv {ENV_FILE}.new {ENV_FILE}",
             f"exec {FOLDER}/{main}",
             "",
         ]
     )
     size = len(REFERENCE.sub("x" * 64, text).encode())
     if size > limit:
-        raise UserDataError(
-            f"the script that carries {main} is {size} bytes and at most {limit} are taken: shorten one of "
-            + ", ".join(f"{file.name} ({file.stat().st_size})" for file in files)
-        )
+        raise too_large(main, size, limit, files)
     # Tokens are Terraform's to fill; everything else is the machine's.
     pieces = REFERENCE.split(text)
     tokens = [*REFERENCE.findall(text), ""]
     return "".join(literal(piece) + token for piece, token in zip(pieces, tokens, strict=True))
+
+
+def check(values: Mapping[str, str], files: Sequence[Path], main: str) -> None:
+    """Raises UserDataError where `main` is not among the files, or a value is not what boot.env can hold."""
+    if main not in [file.name for file in files]:
+        raise UserDataError(f"{main} is to be run but is not among the files: {', '.join(file.name for file in files)}")
+    for key, value in values.items():
+        if re.search(r"[\s'\"$`\\]", REFERENCE.sub("", value)):
+            raise UserDataError(
+                f"{key}={value!r} cannot go into {ENV_FILE}: white space, quotes, $ and \\ are not allowed"
+            )
+
+
+def too_large(main: str, size: int, limit: int, files: Sequence[Path]) -> UserDataError:
+    """What to raise for user data of so many bytes."""
+    return UserDataError(
+        f"the script that carries {main} is {size} bytes and at most {limit} are taken: shorten one of "
+        + ", ".join(f"{file.name} ({file.stat().st_size})" for file in files)
+    )
 
 
 def shipped(file: Path) -> str:
@@ -145,22 +162,21 @@ def _without_comments(script: str) -> str:
 
 
 def archive(files: Sequence[Path], values: Mapping[str, str]) -> str:
-    """Values and files, compressed by bzip2, in base 92: the same text wherever and whenever it is made.
+    """What `compressed` gives, in base 85."""
+    return base64.b85encode(compressed(files, values)).decode().translate(str.maketrans(*_STAND_INS))
+
+
+def compressed(files: Sequence[Path], values: Mapping[str, str]) -> bytes:
+    """Files and, as the last one, values, by bzip2: the same bytes wherever and whenever they are made.
 
     That matters, since other user data replaces the machine. bzip2 has written the same bytes since 2000, whereas
     deflate's depend on which zlib Python was built with, and LZMA's on the version of liblzma. No tar: its headers take
     2 % of what fits. Raises UserDataError where `shipped` does.
     """
     texts = {file.name: shipped(file) for file in files}
-    texts[_VALUES] = "".join(f"{key}={value}\n" for key, value in values.items())
+    texts[VALUES] = "".join(f"{key}={value}\n" for key, value in values.items())
     # No text holds a NUL: `shipped` sees to that.
-    packed = bz2.compress("\0".join(part for text in texts.items() for part in text).encode())
-    # It begins with "BZh": no zeros are lost.
-    number, digits = int.from_bytes(packed, "big"), []
-    while number:
-        number, digit = divmod(number, len(_DIGITS))
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+    return bz2.compress("\0".join(part for text in texts.items() for part in text).encode())
 
 
 def unpacked(user_data: str) -> dict[str, str]:
@@ -168,7 +184,7 @@ def unpacked(user_data: str) -> dict[str, str]:
 
     Raises UserDataError where there are none.
     """
-    return {name: text for name, text in _texts(user_data).items() if name != _VALUES}
+    return {name: text for name, text in _texts(user_data).items() if name != VALUES}
 
 
 def values(user_data: str) -> dict[str, str]:
@@ -177,7 +193,7 @@ def values(user_data: str) -> dict[str, str]:
     Raises UserDataError where there are no files.
     """
     later = user_data.partition(f"<<'{_END_OF_VALUES}'\n")[2].partition(f"{_END_OF_VALUES}\n")[0]
-    lines = (_texts(user_data)[_VALUES] + later).splitlines()
+    lines = (_texts(user_data)[VALUES] + later).splitlines()
     return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
 
@@ -186,8 +202,6 @@ def _texts(user_data: str) -> dict[str, str]:
     if not begin:
         raise UserDataError("this is not user data that was rendered here: it carries no files")
     encoded = rest.partition("\n")[2].partition(f"\n{_END_OF_FILES}\n")[0]
-    number = 0
-    for digit in encoded.replace("\n", ""):
-        number = number * len(_DIGITS) + _DIGITS.index(digit)
-    parts = bz2.decompress(number.to_bytes(len(encoded), "big").lstrip(b"\0")).decode().split("\0")
+    plain = encoded.replace("\n", "").translate(str.maketrans(*reversed(_STAND_INS)))
+    parts = bz2.decompress(base64.b85decode(plain)).decode().split("\0")
     return dict(zip(parts[::2], parts[1::2], strict=True))

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from constructs_lib.user_data import UserDataError, unpacked
+from constructs_lib.packed_user_data import unpacked
+from constructs_lib.user_data import UserDataError
 
 Json = dict[str, Any]
 
@@ -205,11 +206,12 @@ class _Reader:
         start = self.at(ref, "lifecycle_config_name")
         if start:
             return str(self.bodies[start].get("on_start"))
-        user_data = str(self.bodies[ref].get("user_data", ""))
+        body = self.bodies[ref]
+        packed = str(body.get("user_data_base64", ""))
         try:
-            return "\n".join([user_data, *unpacked(user_data).values()])
+            return "\n".join([packed, *unpacked(packed).values()])
         except UserDataError:
-            return user_data
+            return str(body.get("user_data", ""))
 
     def storage(self) -> Iterator[Link]:
         for kind, resource, target in (

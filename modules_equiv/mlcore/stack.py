@@ -9,7 +9,7 @@ from cdktf_cdktf_provider_aws.security_group import SecurityGroup
 from cdktf_cdktf_provider_aws.subnet import Subnet
 from constructs import Construct
 
-from constructs_lib import instance_types, user_data
+from constructs_lib import instance_types, packed_user_data, user_data
 from constructs_lib.base_stack import BaseStack
 from constructs_lib.boot_status import BootStatus
 from constructs_lib.cloudwatch_agent import AgentConfiguration
@@ -108,7 +108,7 @@ class MlCoreStack(BaseStack):
             key_name=key_name,
             public_ip=True,
             role=self.jump_access,
-            user_data=user_data.render(
+            user_data_base64=packed_user_data.render(
                 values={**self.boot_values(), **self.jump_status.values},
                 files=_BOOT_FILES,
                 main="jump.sh",

@@ -7,7 +7,7 @@ from cdktf import TerraformResourceLifecycle
 from cdktf_cdktf_provider_aws.ssm_parameter import SsmParameter
 from constructs import Construct
 
-from constructs_lib import instance_types, user_data
+from constructs_lib import instance_types, packed_user_data, user_data
 from constructs_lib.base_stack import BaseStack
 from constructs_lib.boot_status import BootStatus
 from constructs_lib.deployment import Deployment
@@ -106,7 +106,7 @@ class StatsMonitorStack(BaseStack):
             role=self.access,
             # Grafana runs in a container: its answer from the metadata service takes one hop more.
             metadata_hop_limit=2,
-            user_data=user_data.render(
+            user_data_base64=packed_user_data.render(
                 values={
                     **self.boot_values(),
                     **core.mount_values(),

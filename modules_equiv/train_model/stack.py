@@ -8,7 +8,7 @@ from cdktf import Annotations
 from cdktf_cdktf_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
 from constructs import Construct
 
-from constructs_lib import user_data
+from constructs_lib import packed_user_data, user_data
 from constructs_lib.base_stack import BaseStack
 from constructs_lib.boot_status import BootStatus
 from constructs_lib.cloudwatch_agent import NVIDIA, READABLE_PREFIX, AgentConfiguration
@@ -125,7 +125,7 @@ class TrainModelStack(BaseStack):
             public_ip=False,
             root_volume=config.root_volume,
             role=self.access,
-            user_data=user_data.render(
+            user_data_base64=packed_user_data.render(
                 values={
                     **self.boot_values(),
                     **core.mount_values(),

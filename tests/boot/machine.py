@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from constructs_lib.packed_user_data import RAW, script
+
 MIB = 1024 * 1024
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STATE = "/var/lib/ml-infra"
@@ -268,7 +270,7 @@ class Machine:
             return Path(f"/proc/{self._pid}/root") / path.lstrip("/")
         return self.folder / "store" / "upper" / path.lstrip("/")
 
-    def prepare(self, path: str, content: str, mode: int = 0o644) -> None:
+    def prepare(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
         """Puts a file on the machine, which may run or not."""
         with self._store_mounted():
             self._put(path, content, mode)
@@ -285,10 +287,10 @@ class Machine:
             shutil.copytree(folder, self.on_root(path), dirs_exist_ok=True)
             host("chown", "-R", f"{owner}:{owner}", self.on_root(path))
 
-    def _put(self, path: str, content: str, mode: int) -> None:
+    def _put(self, path: str, content: str | bytes, mode: int) -> None:
         file = self.on_root(path)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
         file.chmod(mode)
 
     def _enable(self, unit: str, target: str) -> None:
@@ -497,7 +499,7 @@ class Machine:
             exec chroot {root} env -i container=mlboot PATH=/usr/sbin:/usr/bin:/sbin:/bin {init}
         """
 
-    def first_boot(self, user_data: str, *, cloud_init: bool = False) -> Status:
+    def first_boot(self, user_data: bytes, *, cloud_init: bool = False) -> Status:
         """Boots for the first time, with this user data, and returns when all has been done."""
         if cloud_init:
             self.prepare("/var/lib/cloud/seed/nocloud/user-data", user_data)
@@ -506,10 +508,11 @@ class Machine:
             self.give(user_data)
         return self.boot()
 
-    def give(self, user_data: str) -> None:
-        """The user data that the next boot, the first one, runs."""
+    def give(self, user_data: bytes) -> None:
+        """The user data that the next boot, the first one, runs: as it came, and unpacked, as cloud-init has it."""
         self.prepare("/etc/cloud/cloud-init.disabled", "")
-        self.prepare("/var/lib/boot-test-user-data", user_data, 0o755)
+        self.prepare(RAW, user_data, 0o600)
+        self.prepare("/var/lib/boot-test-user-data", script(user_data), 0o755)
         self.prepare("/etc/systemd/system/boot-test-first.service", _FIRST_BOOT_UNIT)
         self._enable("boot-test-first.service", "multi-user.target")
 
@@ -522,7 +525,7 @@ class Machine:
             self.on_root(path).unlink()
         self.prepare("/var/lib/cloud/data/instance-id", f"{instance_id}\n")
 
-    def start_with(self, user_data: str) -> None:
+    def start_with(self, user_data: bytes) -> None:
         """Boots for the first time and returns while the user data runs."""
         self.give(user_data)
         self.start()

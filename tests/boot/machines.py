@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from constructs_lib.packed_user_data import filled, values
 from tests.boot import training
 from tests.boot.machine import Disk, Machine, host
 from tests.unit.synthesis import only, synthesize
@@ -42,7 +43,7 @@ def status_parameter(stack: str, machine: str) -> str:
     return str(synthesize()[stack]["resource"]["aws_ssm_parameter"][f"{machine}_boot_status"]["name"])
 
 
-def worker(profile: str = "none", *, revision: str, **settings: str) -> str:
+def worker(profile: str = "none", *, revision: str, **settings: str) -> bytes:
     """The user data of a worker."""
     settings = {"TRAIN_MODEL__INSTANCE_TYPE": TYPES[profile], "TRAIN_MODEL__TRAINING_REVISION": revision, **settings}
     return _user_data("train-model", settings)
@@ -50,9 +51,7 @@ def worker(profile: str = "none", *, revision: str, **settings: str) -> str:
 
 def put_password(cloud: int, password: str) -> None:
     """What Terraform puts into the parameter of Grafana's password. cloud: the PID of the embedded AWS."""
-    name = re.search(r"^GRAFANA_PASSWORD_PARAMETER=(.+)$", metrics(), re.MULTILINE)
-    assert name
-    put_parameter(cloud, name[1], password, "SecureString")
+    put_parameter(cloud, values(metrics())["GRAFANA_PASSWORD_PARAMETER"], password, "SecureString")
 
 
 def put_parameter(cloud: int, name: str, value: str, type: str) -> None:
@@ -72,12 +71,12 @@ def put_agent_configurations(cloud: int) -> None:
         put_parameter(cloud, parameter["name"], parameter["value"].replace("$${", "${"), "String")
 
 
-def jump() -> str:
+def jump() -> bytes:
     """The user data of the jump host."""
     return _user_data("mlcore", {})
 
 
-def metrics() -> str:
+def metrics() -> bytes:
     """The user data of the metrics host."""
     return _user_data("stats-monitor", {})
 
@@ -92,12 +91,9 @@ def notebook() -> str:
     return "".join(json.loads(text) if text else _value(reference, resources) for text, reference in pieces)
 
 
-def _user_data(stack: str, settings: Mapping[str, str]) -> str:
+def _user_data(stack: str, settings: Mapping[str, str]) -> bytes:
     resources = synthesize(**settings)[stack]["resource"]
-    template = only(resources["aws_instance"])["user_data"]
-    filled = re.sub(r"(?<!\$)\$\{([\w.]+)\}", lambda found: _value(found[1], resources), template)
-    # What Terraform makes of an escaped marker.
-    return filled.replace("$${", "${").replace("%%{", "%{")
+    return filled(only(resources["aws_instance"])["user_data_base64"], lambda reference: _value(reference, resources))
 
 
 def _value(reference: str, resources: Mapping[str, Any]) -> str:

@@ -167,7 +167,7 @@ def test_an_image_of_a_worker_is_the_new_machine_and_not_the_old_one(workshop: W
     other = "vol-0aaaaaaaaaaaaaaaa"
     machine = workshop.settled(again=True)
     machine.insert(workshop.disk(), "nvme1n1", other)
-    status = machine.first_boot(workshop.worker().replace(VOLUME_ID, other))
+    status = machine.first_boot(workshop.worker().replace(VOLUME_ID.encode(), other.encode()))
 
     assert (status.state, status.failed) == READY
     assert published(machine, "train-model", "worker")["machine"] == machines.OTHER_INSTANCE_ID
@@ -286,7 +286,7 @@ def test_notebook_returns_at_once_and_works_in_the_background(workshop: Workshop
     machine.prepare("/home/ec2-user/SageMaker/.keep", "")
     machines.sagemakers_agent(machine)
     machines.put_agent_configurations(workshop.ground.cloud)
-    machine.start_with("#!/bin/bash\n")
+    machine.start()
     machine.wait()
     on_start = re.sub(r"^CLOUDWATCH_GPU_PARAMETER=.*\n", "", machines.notebook(), flags=re.MULTILINE)
     if gpu is not None:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from constructs_lib.user_data import FOLDER, unpacked
+from constructs_lib.packed_user_data import unpacked
+from constructs_lib.user_data import FOLDER
 from tests.boot.conftest import cleaned, short_folder
 from tests.boot.machine import Disk, Machine
 from tests.boot.machines import VOLUME_ID

@@ -204,8 +204,10 @@ def test_a_stage_that_hangs_is_ended_and_the_rest_is_done(workshop: Workshop) ->
     machines.accelerators(machine, "nvidia")
     machine.stand_in("timeout", 'shift 3\nexec "$@"')
     machine.stand_in("nvidia-smi", "trap '' TERM\n(exec -a lost-gpu /usr/bin/sleep infinity)\ntrue")
-    user_data = workshop.worker("nvidia").replace("exec /usr", "export ML_INFRA_STAGE_SECONDS=15\nexec /usr")
-    status = machine.first_boot(user_data)
+    machine.prepare(
+        "/etc/systemd/system.conf.d/stage.conf", "[Manager]\nDefaultEnvironment=ML_INFRA_STAGE_SECONDS=15\n"
+    )
+    status = machine.first_boot(workshop.worker("nvidia"))
 
     assert status.state == "degraded: accelerator agent"
     assert status.failed == dict.fromkeys(["accelerator", "agent"], "did not end within 15 s and was killed")

@@ -172,7 +172,7 @@ class Workshop:
             machine.become_an_image(machines.OTHER_INSTANCE_ID)
         return machine
 
-    def worker(self, profile: str = "none", **settings: str) -> str:
+    def worker(self, profile: str = "none", **settings: str) -> bytes:
         """The user data of a worker."""
         return machines.worker(profile, revision=self.ground.revision, **settings)
 

@@ -17,6 +17,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from constructs_lib import packed_user_data
 from constructs_lib.user_data import shipped, unpacked
 from ops.environment import LOCAL_BUCKET, ROOT
 from tests.e2e.conftest import Shell
@@ -311,14 +312,15 @@ class TestWhatAwsShows:
     def test_user_data_carries_the_shipped_files(self, shell: Shell, name: str, files: list[str]) -> None:
         id = machine(shell, name)["InstanceId"]
         answer = shell.aws("ec2").describe_instance_attribute(InstanceId=id, Attribute="userData")
-        user_data = base64.b64decode(answer["UserData"]["Value"]).decode()
+        user_data = base64.b64decode(answer["UserData"]["Value"])
 
-        assert len(user_data.encode()) <= 16384
-        assert unpacked(user_data) == {Path(file).name: shipped(ROOT / file) for file in files}
+        assert len(user_data) <= 16384
+        assert packed_user_data.unpacked(user_data) == {Path(file).name: shipped(ROOT / file) for file in files}
         file_system = outputs(shell, "mlcore")["efs_file_system"]
         if name != "ml-core ML Core - Jump Instance":
-            assert f"\nEFS_FILE_SYSTEM_ID={file_system['id']}\n" in user_data
-            assert f"\nEFS_ACCESS_POINT_ID={file_system['access_point_id']}\n" in user_data
+            sent = packed_user_data.values(user_data)
+            assert sent["EFS_FILE_SYSTEM_ID"] == file_system["id"]
+            assert sent["EFS_ACCESS_POINT_ID"] == file_system["access_point_id"]
 
     def test_roles(self, shell: Shell) -> None:
         iam = shell.aws("iam")

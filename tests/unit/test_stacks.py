@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from constructs_lib.user_data import unpacked, values
+from constructs_lib.packed_user_data import filled, unpacked, values
 from tests.unit.synthesis import Json, only, stacks, statements, synthesize
 
 # Terraform addresses are a contract. The first column of each is the original's (names and purposes), `ours` is what
@@ -504,7 +504,8 @@ class TestEveryMachine:
         machine = only(synthesize()[stack]["resource"]["aws_instance"])
 
         assert machine["user_data_replace_on_change"] is True
-        assert machine["user_data"].startswith("#!/bin/bash\n")
+        assert "user_data" not in machine
+        assert "lib.sh" in unpacked(machine["user_data_base64"])
 
 
 @pytest.mark.parametrize(
@@ -877,7 +878,8 @@ def test_grafanas_volume_outlives_the_machine_and_the_stack() -> None:
         "instance_id": "${aws_instance.metrics.id}",
         "stop_instance_before_detaching": True,
     }
-    assert "GRAFANA_VOLUME_ID=${aws_ebs_volume.grafana.id}\n" in resources["aws_instance"]["metrics"]["user_data"]
+    sent = values(resources["aws_instance"]["metrics"]["user_data_base64"])
+    assert sent["GRAFANA_VOLUME_ID"] == "${aws_ebs_volume.grafana.id}"
 
 
 def test_grafanas_data_goes_without_a_snapshot_only_when_asked_by_name() -> None:
@@ -893,8 +895,8 @@ def test_training_logs_are_not_kept_for_ever() -> None:
         "name": "/ml-infra/ml-core/train-model/training",
         "retention_in_days": 90,
     }
-    user_data = found["aws_instance"]["worker"]["user_data"]
-    assert "TRAINING_LOG_GROUP=${aws_cloudwatch_log_group.training.name}\n" in user_data
+    sent = values(found["aws_instance"]["worker"]["user_data_base64"])
+    assert sent["TRAINING_LOG_GROUP"] == "${aws_cloudwatch_log_group.training.name}"
 
 
 @pytest.mark.parametrize("instance_type", ["g6.12xlarge", "p3.8xlarge", "dl1.24xlarge", "trn1.2xlarge", "t3.large"])
@@ -913,9 +915,9 @@ def test_user_data_fits_with_the_longest_settings(instance_type: str) -> None:
         STATS_MONITOR__GRAFANA_IMAGE=f"registry.example.com/grafana/{'g' * 150}@sha256:{'0' * 64}",
     )
     for stack in ("mlcore", "stats-monitor", "train-model"):
-        user_data = only(stacks[stack]["resource"]["aws_instance"])["user_data"]
+        user_data = only(stacks[stack]["resource"]["aws_instance"])["user_data_base64"]
         # References become ids and addresses of fewer than 100 characters.
-        assert len(re.sub(r"\$\{[^}]*\}", "x" * 100, user_data).encode()) <= 16384
+        assert len(filled(user_data, lambda _: "x" * 100)) <= 16384
     notebook = only(stacks["train-model-dev"]["resource"]["aws_sagemaker_notebook_instance_lifecycle_configuration"])
     assert len(notebook["on_start"]) * 4 / 3 <= 16384
 
@@ -935,9 +937,9 @@ class TestSecrets:
         assert "value" not in parameter
         # An update that is not of the version would send an empty value.
         assert parameter["lifecycle"] == {"ignore_changes": ["description", "allowed_pattern"]}
-        user_data = found["resource"]["aws_instance"]["metrics"]["user_data"]
-        assert "random_password" not in user_data
-        assert "GRAFANA_PASSWORD_PARAMETER=${aws_ssm_parameter.grafana_admin.name}\n" in user_data
+        sent = values(found["resource"]["aws_instance"]["metrics"]["user_data_base64"])
+        assert "random_password" not in str(sent)
+        assert sent["GRAFANA_PASSWORD_PARAMETER"] == "${aws_ssm_parameter.grafana_admin.name}"
 
 
 def test_another_script_of_the_notebook_has_another_name() -> None:
@@ -1000,7 +1002,7 @@ PROFILES = [
 class TestBootProfiles:
     def test_follow_the_accelerator_family(self, instance_type: str, profile: str, count: int) -> None:
         found = synthesize(TRAIN_MODEL__INSTANCE_TYPE=instance_type)["train-model"]
-        user_data = found["resource"]["aws_instance"]["worker"]["user_data"]
+        user_data = found["resource"]["aws_instance"]["worker"]["user_data_base64"]
 
         assert values(user_data)["BOOT_PROFILE"] == profile
         assert values(user_data)["ACCELERATOR_COUNT"] == str(count)
@@ -1018,7 +1020,7 @@ def test_a_type_that_needs_another_image_makes_another_machine() -> None:
 
     def user_data(instance_type: str) -> str:
         found = synthesize(TRAIN_MODEL__INSTANCE_TYPE=instance_type)["train-model"]
-        return str(found["resource"]["aws_instance"]["worker"]["user_data"])
+        return str(found["resource"]["aws_instance"]["worker"]["user_data_base64"])
 
     # Four GPUs each; p3's are too old for the image of the others.
     assert user_data("g6.12xlarge") == user_data("g5.12xlarge")
@@ -1051,17 +1053,17 @@ def test_notebooks_with_nvidia_gpus_send_their_metrics(instance_type: str, has: 
 
 
 def test_values_that_only_terraform_knows_reach_the_machine() -> None:
-    user_data: str = synthesize()["train-model"]["resource"]["aws_instance"]["worker"]["user_data"]
+    sent = values(synthesize()["train-model"]["resource"]["aws_instance"]["worker"]["user_data_base64"])
 
-    for line in (
-        f"EFS_FILE_SYSTEM_ID=${{{REMOTE}.efs_file_system.id}}",
-        f"EFS_ACCESS_POINT_ID=${{{REMOTE}.efs_file_system.access_point_id}}",
-        f"EFS_MOUNT_TARGET_IP=${{{REMOTE}.efs_mount_target.ip_address}}",
-        "DATA_VOLUME_ID=${aws_ebs_volume.msls.id}",
-        f"CLOUDWATCH_AGENT_PARAMETER=${{{REMOTE}.cloudwatch_agent_cfg.name}}",
-    ):
-        assert f"\n{line}\n" in user_data
-    assert values(user_data)["AWS_REGION"] == "us-east-1"
+    expected = {
+        "EFS_FILE_SYSTEM_ID": f"${{{REMOTE}.efs_file_system.id}}",
+        "EFS_ACCESS_POINT_ID": f"${{{REMOTE}.efs_file_system.access_point_id}}",
+        "EFS_MOUNT_TARGET_IP": f"${{{REMOTE}.efs_mount_target.ip_address}}",
+        "DATA_VOLUME_ID": "${aws_ebs_volume.msls.id}",
+        "CLOUDWATCH_AGENT_PARAMETER": f"${{{REMOTE}.cloudwatch_agent_cfg.name}}",
+        "AWS_REGION": "us-east-1",
+    }
+    assert {key: sent[key] for key in expected} == expected
 
 
 def association(subnet: str, table: str) -> dict[str, str]:
