@@ -261,13 +261,13 @@ class TestWhatAwsShows:
         volumes = shell.aws("ec2").describe_volumes()["Volumes"]
         worker = machine(shell, "ml-core ML Core - Worker Instance")
         # Three roots, the data volume and Grafana's.
-        assert sorted(volume["Size"] for volume in volumes) == [1, 8, 10, 50, 130]
+        assert sorted(volume["Size"] for volume in volumes) == [4, 8, 10, 50, 130]
         assert {volume["Encrypted"] for volume in volumes} == {True}
         (data,) = [volume for volume in volumes if volume["Size"] == 50]
         assert (data["VolumeType"], data["Iops"], data["Throughput"]) == ("gp3", 8000, 1000)
         assert [attachment["InstanceId"] for attachment in data["Attachments"]] == [worker["InstanceId"]]
         metrics = machine(shell, "ml-core ML Model Monitor - Metrics Instance")
-        (grafana,) = [volume for volume in volumes if volume["Size"] == 1]
+        (grafana,) = [volume for volume in volumes if volume["Size"] == 4]
         assert [attachment["InstanceId"] for attachment in grafana["Attachments"]] == [metrics["InstanceId"]]
 
     @pytest.mark.parametrize(
