@@ -1,8 +1,8 @@
 """User data of EC2 machines: the same as in user_data.py, a fifth smaller, since it is bytes and not text.
 
-It is gzip, which cloud-init takes (https://docs.cloud-init.io/en/latest/explanation/format/index.html). What Terraform
-fills in later cannot be in what gzip holds, whose checksum is made here, and compressing it differs with the version of
-whoever does it. The header of RFC 1952 is under no checksum and is not compressed:
+It is gzip, which cloud-init takes (https://github.com/canonical/cloud-init/blob/20.2/doc/rtd/topics/format.rst). What
+Terraform fills in later cannot be in what gzip holds, whose checksum is made here, and compressing it differs with the
+version of whoever does it. The header of RFC 1952 is under no checksum and is not compressed:
 
     extra field "ml"    the files and the values that are known, by bzip2
     file name           fills up to where base 64 can be continued
@@ -33,7 +33,8 @@ from constructs_lib.user_data import (
     too_large,
 )
 
-# https://docs.cloud-init.io/en/latest/reference/faq.html, "/var/lib/cloud": the raw user data of this instance.
+# https://github.com/canonical/cloud-init/blob/20.2/cloudinit/helpers.py, Paths, "userdata_raw"; written as it came, by
+# Init._store_rawdata in stages.py.
 RAW: Final = "/var/lib/cloud/instance/user-data.txt"
 
 _BEFORE_EXTRA: Final = 16
