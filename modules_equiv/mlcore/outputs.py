@@ -103,15 +103,18 @@ class MlCoreOutputs:
         }
 
     @classmethod
-    def from_remote_state(cls, stack: BaseStack) -> Self:
+    def from_remote_state(cls, stack: BaseStack, *, restored: bool = False) -> Self:
         """The outputs of the mlcore of the same deployment, read from its state when Terraform plans `stack`.
 
-        They read GONE when mlcore was destroyed; `required_by` makes that an error.
+        They read GONE when mlcore was destroyed; `required_by` makes that an error. restored: so does RESTORED_ARN,
+        while mlcore does not publish it.
         """
-        defaults = {
+        defaults: dict[str, object] = {
             field.name: GONE if field.type is str else {part.name: GONE for part in fields(field.type)}  # type: ignore[arg-type]
             for field in fields(cls)
         }
+        if restored:
+            defaults[RESTORED_ARN] = GONE
         state = remote_state(Construct(stack, "remote_state"), STACK, deployment=stack.deployment, defaults=defaults)
 
         def read(name: str, kind: type[object]) -> object:
@@ -123,5 +126,5 @@ class MlCoreOutputs:
 
 
 def restored_access_point_arn() -> str:
-    """RESTORED_ARN for a stack that reads mlcore's outputs; Terraform says so where it is not published."""
+    """RESTORED_ARN for a stack that reads mlcore's outputs as `restored`."""
     return f"${{data.terraform_remote_state.{STACK}.outputs.{RESTORED_ARN}}}"

@@ -53,7 +53,7 @@ class TrainModelStack(BaseStack):
         restored: bool = False,
     ) -> None:
         super().__init__(scope, STACK, deployment=deployment)
-        core = MlCoreOutputs.from_remote_state(self)
+        core = MlCoreOutputs.from_remote_state(self, restored=restored)
         machine_type = config.worker
         if machine_type.notice:
             Annotations.of(self).add_warning(machine_type.notice)

@@ -96,7 +96,7 @@ class TrainModelDevStack(BaseStack):
         self, scope: Construct, *, deployment: Deployment, config: TrainModelDevConfig, restored: bool = False
     ) -> None:
         super().__init__(scope, STACK, deployment=deployment)
-        core = MlCoreOutputs.from_remote_state(self)
+        core = MlCoreOutputs.from_remote_state(self, restored=restored)
         name = deployment.prefixed("dev-gaudi-sagemaker-nb-instance")
 
         self.status = BootStatus(self, "notebook")

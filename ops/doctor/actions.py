@@ -155,6 +155,8 @@ def groups(settings: Settings, stack: str, account: str) -> Iterator[Group]:
     yield Group("s3", ("ListBucket",), f"arn:aws:s3:::{settings.state.bucket}")
     yield Group("s3", ("GetObject", "PutObject"), key)
     yield Group("s3", ("GetObject", "PutObject", "DeleteObject"), f"{key}.tflock")
+    if settings.state.kms_key_arn:
+        yield Group("kms", ("Decrypt", "GenerateDataKey"), settings.state.kms_key_arn)
     yield Group("ec2", tuple(dict.fromkeys(part.ec2)))
     for parameter in (*part.parameters, *_gpu_parameter(settings, stack)):
         resource = f"arn:aws:ssm:{region}:{account}:parameter/{parameter.format(name=name)}"

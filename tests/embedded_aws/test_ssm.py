@@ -73,6 +73,7 @@ def test_a_generated_password_comes_back_only_decrypted(ssm: "SSMClient", client
     [
         ('{"error":"docker info -f {{json .Runtimes}}"}', "can't nest another parameter"),
         ("{{ssm:other}}", "can't nest another parameter"),
+        ("", "length greater than or equal to 1"),
         ("x" * 4097, "maximum parameter value of 4096 characters"),
     ],
 )

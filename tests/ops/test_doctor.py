@@ -1654,6 +1654,16 @@ def test_a_session_is_judged_by_its_role_with_the_roles_path(person: Person) -> 
     assert ["ec2.amazonaws.com"] in passed[0].values()
 
 
+def test_the_states_own_key_is_asked_for(person: Person) -> None:
+    key = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-44cd-86ef-1234567890ab"
+    seen: list[Mapping[str, list[str]]] = []
+
+    behind(person, identity(IAM_USER) | simulation(seen=seen), "train-model", ML_INFRA_STATE__KMS_KEY_ARN=key)
+
+    (asked,) = [form for form in seen if form["ResourceArns.member.1"] == [key]]
+    assert [asked[f"ActionNames.member.{n}"] for n in (1, 2)] == [["kms:Decrypt"], ["kms:GenerateDataKey"]]
+
+
 EFS_ROLE = (
     "arn:aws:iam::123456789012:role/aws-service-role/elasticfilesystem.amazonaws.com/"
     "AWSServiceRoleForAmazonElasticFileSystem"

@@ -48,13 +48,18 @@ def describe_parameters(original: Callable[..., list[Parameter]], self: Any, *ar
 
 
 def put_parameter(original: Callable[..., Parameter], self: Any, *args: Any, **kw: Any) -> Parameter:
-    """PutParameter: refuses values that name other parameters, and what is too long for a standard one.
+    """PutParameter: refuses values that name other parameters, that are empty or too long for a standard one.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html (Value). Of "{{" without "}}"
     it says nothing; that is refused too.
     """
     given = signature(original).bind(self, *args, **kw).arguments
     value = str(given.get("value") or "")
+    if not value:
+        raise ValidationException(
+            "1 validation error detected: Value '' at 'value' failed to satisfy constraint: "
+            "Member must have length greater than or equal to 1."
+        )
     if "{{" in value:
         raise ValidationException('Parameter value can\'t nest another parameter. Do not use "{{}}" in the value.')
     if len(value) > _STANDARD_CHARACTERS and (given.get("tier") or "Standard") == "Standard":
