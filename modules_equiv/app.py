@@ -1,7 +1,10 @@
 """The app: one stack per module, in one deployment."""
 
+from pathlib import Path
+
 from cdktf import App
 
+from constructs_lib.backend_memory import forget_other_encryption
 from constructs_lib.base_stack import BaseStack
 from constructs_lib.cli_run import CliRun, declared_dependencies
 from constructs_lib.terraform_text import writes_hcl
@@ -52,6 +55,8 @@ def synthesize(settings: Settings, run: CliRun | None) -> None:
             stack.add_dependency(core)
     check_limit(stacks, settings.deployment.max_hourly_usd, run)
     app.synth()
+    for name in stacks:
+        forget_other_encryption(Path(app.outdir, "stacks", name), name, settings.stack_deployment())
     if writes_hcl():
         for stack in stacks.values():
             stack.write_hcl_supplement(app.outdir)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.environment import LOCAL_BUCKET
-from tests.e2e.conftest import Shell
+from tests.e2e.conftest import Finished, Shell
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-44cd-86ef-1234567890ab"
 NAMED = "arn:aws:kms:us-east-1:123456789012:key/ffffabcd-12ab-44cd-86ef-1234567890ab"
@@ -44,3 +44,23 @@ def test_state_and_lock_are_encrypted_with_the_buckets_key_or_the_named_one(
     for name, version in newest.items():
         head = s3.head_object(Bucket=LOCAL_BUCKET, Key=name, VersionId=version)
         assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", key), name
+
+
+def test_another_encryption_is_nothing_to_migrate(encrypting_shell: Shell, tmp_path: Path) -> None:
+    """As after an update of this project, or with another key: Terraform would end with a question."""
+    shell, folder = encrypting_shell, tmp_path / "stacks" / "mlcore"
+
+    def init(**more: object) -> Finished:
+        """With the backend of the stack, and of nothing else."""
+        file = folder / "cdk.tf.json"
+        backend = json.loads(file.read_text(encoding="utf-8"))["terraform"]["backend"]
+        configuration = {"terraform": {"backend": {"s3": {**backend["s3"], **more}}}}
+        file.write_text(json.dumps(configuration), encoding="utf-8")
+        return shell.run("terraform", "init", "-input=false", cwd=folder)
+
+    shell.cdktf("synth", "--output", str(tmp_path)).ok()
+    init(encrypt=True).ok()
+    assert "Backend configuration changed" in init(encrypt=None).refused().said
+
+    shell.cdktf("synth", "--output", str(tmp_path)).ok()
+    init().ok()

@@ -9,6 +9,7 @@ from cdktf_cdktf_provider_aws.eip import Eip
 from cdktf_cdktf_provider_aws.vpc import Vpc
 from constructs import Construct
 
+from constructs_lib.backend_memory import forget_other_encryption
 from constructs_lib.base_stack import BaseStack, DuplicateAddressError
 from constructs_lib.deployment import Deployment
 
@@ -97,3 +98,44 @@ def test_hcl_gets_what_cdktf_leaves_out(tmp_path: Path, monkeypatch: pytest.Monk
     written = (tmp_path / "stacks" / "one" / "supplement.tf").read_text(encoding="utf-8")
     assert 'required_version = ">= 1.11.0"' in written
     assert 'ephemeral "aws_secretsmanager_random_password" "secret" {\n  password_length     = 20\n' in written
+
+
+REMEMBERED = {
+    "bucket": "state", "key": "some/prefix/ada/eu-west-1/one.tfstate", "region": "us-east-1", "use_path_style": True,
+    "encrypt": None, "kms_key_id": None, "use_lockfile": True, "profile": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("remembered", "forgotten"),
+    [
+        ({}, False),
+        ({"encrypt": True}, True),
+        ({"encrypt": True, "kms_key_id": "arn:aws:kms:us-east-1:123456789012:key/1"}, True),
+        ({"encrypt": True, "bucket": "another"}, False),
+        ({"encrypt": True, "key": "some/prefix/eve/eu-west-1/one.tfstate"}, False),
+    ],
+)
+def test_a_backend_that_differs_in_its_encryption_alone_is_forgotten(
+    tmp_path: Path, remembered: dict[str, object], forgotten: bool
+) -> None:
+    """Terraform would refuse to go on, and ask to migrate a state that stays where it is."""
+    file = tmp_path / ".terraform" / "terraform.tfstate"
+    file.parent.mkdir()
+    document = {"version": 3, "backend": {"type": "s3", "config": {**REMEMBERED, **remembered}, "hash": 1}}
+    file.write_text(json.dumps(document), encoding="utf-8")
+
+    forget_other_encryption(tmp_path, "one", ADA)
+
+    assert file.exists() is not forgotten
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"backend": null}', '{"backend": {"config": []}}'])
+def test_a_memory_that_cannot_be_read_is_left_to_terraform(tmp_path: Path, text: str) -> None:
+    file = tmp_path / ".terraform" / "terraform.tfstate"
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+
+    forget_other_encryption(tmp_path, "one", ADA)
+
+    assert file.exists()
