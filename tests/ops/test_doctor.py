@@ -766,7 +766,8 @@ def test_no_snapshot_is_spoken_of_where_nothing_is_deployed(person: Person) -> N
 
 
 def put_state(person: Person, stack: str, kind: str, name: str, attributes: Mapping[str, Any]) -> None:
-    """The stack's state, with nothing in it but this."""
+    """The stack's state, with nothing in it but this; and mlcore's."""
+    deployed_core(person, outputs={"vpc_id": {"value": "vpc-1", "type": "string"}})
     resource = {"mode": "managed", "type": kind, "name": name, "instances": [{"attributes": dict(attributes)}]}
     state = {"version": 4, "serial": 1, "outputs": {}, "resources": [resource]}
     person.aws("s3").put_object(
