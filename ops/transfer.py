@@ -201,7 +201,12 @@ def _problem(copy: Copy, status: int, said: Sequence[str]) -> str | None:
     if re.search(r"rsync: (command )?not found", everything):
         return "there is no rsync on the worker: ops ssh worker -- sudo apt-get install -y rsync"
     if "No space left on device" in everything:
-        room = "train_model.data_volume.size_gb makes /data larger" if copy.make else "make room"
+        room = "make room"
+        if f"{copy.make}/".startswith("/data/"):
+            room = (
+                "raise train_model.data_volume.size_gb and run cdktf deploy train-model, which enlarges it in place; "
+                "while the worker runs, /data grows within two minutes of it"
+            )
         return f"the disk is full: {room}. {_KEPT}"
     if found := re.search(r'"([^"]*)" failed: No such file or directory', everything):
         where = " on the worker: ops ssh worker -- ls /efs/trained_model lists what there is" if copy.relative else ""

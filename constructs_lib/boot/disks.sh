@@ -50,9 +50,10 @@ format_if_blank() {
   mkfs.xfs -q -L "$2" "$1"
 }
 
-# mount_disk DEVICE POINT LABEL [fstab]: formats if blank, mounts ("fstab": by UUID at boot too), grows to the disk's size.
+# mount_disk DEVICE POINT LABEL [fstab]: formats if blank, mounts, grows to the disk's size. fstab: by UUID at boot too, and
+# grows whenever the disk does: EC2 enlarges volumes that are in use.
 mount_disk() {
-  local device=$1 point=$2 type uuid mounted
+  local device=$1 point=$2 type uuid mounted grow
   type=$(blkid -p -s TYPE -o value "$device" || true)
   if [[ -z $type ]]; then
     format_if_blank "$device" "$3"
@@ -70,7 +71,10 @@ mount_disk() {
     fstab_set "UUID=$uuid" "$point" "$type" noatime,nofail,x-systemd.device-timeout=60s 2
   fi
   # Nothing to do unless the volume was enlarged.
-  if [[ $type == ext4 ]]; then resize2fs "$device"; else xfs_growfs "$point"; fi
+  grow=(xfs_growfs "$point")
+  [[ $type == xfs ]] || grow=(resize2fs "$device")
+  "${grow[@]}"
+  [[ ${4:-} != fstab ]] || every_minute "ml-infra-grow-$3" "${grow[@]}"
 }
 
 # mount_volume vol-ID POINT LABEL: the EBS volume, now and at every boot.
@@ -81,6 +85,19 @@ mount_volume() {
     die "$1 did not appear within 10 minutes: attach it to this machine and reboot"
   device=$(volume_device "$1")
   mount_disk "$device" "$2" "$3" fstab
+  warm_up "$1" "$device" "$2" "$3"
+}
+
+# warm_up vol-ID DEVICE POINT LABEL: reads all of the volume, once in its life, in the background of a machine that is
+# ready. What comes from a snapshot is in S3 until then: https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
+warm_up() {
+  # A snapshot has this file too, but the volume that is made of it another id.
+  local last id=$3/.ml-infra-warmed-up unit=ml-infra-warm-up-$4
+  ! grep -qsx "$1" "$id" && ! systemctl is-active -q "$unit" || return 0
+  last=$((($(blockdev --getsize64 "$2") - 1) >> 20))
+  log "all of $2 is read once in the background: systemctl status $unit"
+  systemd-run -q --collect --unit="$unit" -p Nice=19 -p IOSchedulingClass=idle bash -c "flock '$STATE/lock' true
+    seq 0 1024 $last | xargs -P 4 -I {} dd if=$2 bs=1M count=1024 skip={} iflag=direct status=none >/dev/null && echo $1 >$id"
 }
 
 # instance_store: the disks of the machine itself, one a line; nothing where there are none.

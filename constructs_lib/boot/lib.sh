@@ -248,6 +248,12 @@ UNIT
   systemctl enable ml-infra-boot.service
 }
 
+# every_minute UNIT COMMAND...: until the machine is off, or somebody stops UNIT.timer. A later one takes its place.
+every_minute() {
+  systemctl stop "$1.timer" "$1.service" 2>/dev/null || true
+  systemd-run -q --collect --unit="$1" --on-calendar=minutely -p Type=oneshot -p LogLevelMax=notice -p StandardOutput=null "${@:2}"
+}
+
 # fstab_set DEVICE POINT TYPE OPTIONS PASS: the one line for that mount point; the file is replaced in one step.
 fstab_set() {
   local text

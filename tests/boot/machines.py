@@ -139,9 +139,17 @@ for package in "${@:4}"; do
 done
 """
 
-# mount.efs DEVICE POINT -o OPTIONS; as the real one, it leaves its tunnel in a session of its own.
+# mount.efs DEVICE POINT -o OPTIONS; as the real one, it leaves its tunnel in a session of its own. The access point's
+# folder is made by the first who may write, which is the least that AWS says; a label stands for it.
 _MOUNT_EFS = """
 [[ ,$4, == *,ro,* ]] && mode=ro
+if [[ $(blkid -p -s LABEL -o value /dev/efs) != made ]]; then
+  if [[ ${mode:-} == ro ]]; then
+    echo "mount.nfs4: mounting 127.0.0.1:/ failed, reason given by server: No such file or directory" >&2
+    exit 32
+  fi
+  e2label /dev/efs made
+fi
 setsid bash -c 'exec -a efs-proxy /usr/bin/sleep infinity' </dev/null >/dev/null 2>&1 &
 exec mount -t ext4 -o "${mode:-rw}" /dev/efs "$2"
 """

@@ -137,6 +137,50 @@ def test_a_grown_disk(workshop: Workshop) -> None:
     assert formatted(machine) == []
 
 
+def test_a_disk_that_grows_while_the_machine_runs(workshop: Workshop) -> None:
+    machine, disk = watched(workshop), filled(workshop, "xfs")
+    machine.insert(disk, "nvme1n1", VOLUME_ID)
+    assert_ready(machine, machine.boot())
+    assert machine.run("systemctl is-active ml-infra-grow-data.timer").stdout == "active\n"
+    timer = machine.run("systemctl show -P TimersCalendar ml-infra-grow-data.timer").stdout
+    assert "OnCalendar=*-*-* *:*:00 " in timer
+
+    disk.grow(900)
+    machine.run("systemctl start ml-infra-grow-data.service")  # not to wait for the minute
+    assert int(machine.run("df --output=size -m /data | tail -n 1").stdout) > 750
+    assert machine.read("/data/images/1.jpg") == "precious"
+
+
+def test_each_volume_is_read_once(workshop: Workshop) -> None:
+    """EC2 fetches what comes from a snapshot when it is read first."""
+    machine, disk = watched(workshop), workshop.disk(mib=2500).make("mkfs.xfs", "-q")
+    machine.stand_in("dd", '[[ $* != *iflag=direct* ]] || real "$@"')
+    machine.insert(disk, "nvme1n1", VOLUME_ID)
+
+    def read() -> list[str]:
+        """Where it began to read, in MiB; each time so much that nothing is left out."""
+        assert_ready(machine, machine.boot())
+        machine.wait_for_unit("ml-infra-warm-up-data")
+        calls = [call for call in machine.calls("dd") if "if=/dev/nvme1n1" in call]
+        assert all({"bs=1M", "count=1024", "iflag=direct"} <= set(call) for call in calls)
+        return sorted(option for call in calls for option in call if option.startswith("skip="))
+
+    assert read() == ["skip=0", "skip=1024", "skip=2048"]
+    assert machine.read("/data/.ml-infra-warmed-up") == f"{VOLUME_ID}\n"
+    machine.stop()
+    assert read() == []
+    machine.stop()
+    # A volume that was made from a snapshot of it has the same on it.
+    machine.remove(disk)
+    other = "vol-0aaaaaaaaaaaaaaaa"
+    machine.insert(disk, "nvme1n1", other)
+    machine.prepare(
+        "/etc/ml-infra/boot.env", machine.read("/etc/ml-infra/boot.env").replace(VOLUME_ID, other), mode=0o644
+    )
+    assert read() == ["skip=0", "skip=1024", "skip=2048"]
+    assert machine.read("/data/.ml-infra-warmed-up") == f"{other}\n"
+
+
 @pytest.mark.parametrize("type", ["xfs", ""])
 def test_a_read_only_disk(workshop: Workshop, type: str) -> None:
     machine, disk = watched(workshop), filled(workshop, type) if type else workshop.disk()

@@ -1,7 +1,6 @@
 """Every kind of machine comes up ready from what its stack ships, and stays what it is at a reboot."""
 
 import json
-import re
 
 import pytest
 
@@ -229,8 +228,21 @@ def test_metrics_host_and_the_one_that_takes_its_place(workshop: Workshop) -> No
     machines.put_password(workshop.ground.cloud, password)
     status = machine.first_boot(machines.metrics())
 
+    # No worker has made the folder of the access point yet.
     assert (status.state, status.failed) == READY
     assert published(machine, "stats-monitor", "metrics")["state"] == "ready"
+    assert mounted(machine, "/efs") == ""
+    assert machine.run("systemctl is-active grafana ml-infra-efs.timer").stdout == "active\nactive\n"
+    assert machine.run("systemctl is-active tensorboard", check=False).stdout == "inactive\n"
+    assert "the first worker or notebook makes it" in machine.read("/var/lib/ml-infra/efs.log")
+    # Now one does.
+    machine.run("mkdir /run/worker && mount.efs fs /run/worker -o rw && umount /run/worker")
+    machine.run("systemctl start ml-infra-efs.service")  # not to wait for the minute
+    wait_for("TensorBoard", lambda: machine.run("systemctl is-active tensorboard", check=False).returncode == 0)
+    machine.wait_for_unit("ml-infra-boot")
+    status = machine.status()
+    assert (status.state, status.failed) == READY
+    assert machine.run("systemctl is-active ml-infra-efs.timer", check=False).stdout == "inactive\n"
     assert mounted(machine, "/var/lib/grafana") == "/dev/nvme1n1 xfs"
     assert mounted(machine, "/efs") == "/dev/efs ext4"
     assert "ro" in machine.run("findmnt -nro OPTIONS /efs").stdout.split(",")
@@ -238,7 +250,7 @@ def test_metrics_host_and_the_one_that_takes_its_place(workshop: Workshop) -> No
     assert machine.read("/run/ml-infra/grafana_password") == f"{password}\n"
     assert machine.run("stat -c '%u %a %m' /run/ml-infra/grafana_password").stdout == "472 600 /run\n"
     assert machine.run(f"grep -rl {password} /etc /var /usr/local /opt", check=False).stdout == ""
-    (run,) = [call for call in machine.calls("docker") if call[0] == "run"]
+    run = [call for call in machine.calls("docker") if call[0] == "run"][-1]
     assert run[-1] == "grafana/grafana:13.2.3"
     assert "/var/lib/grafana:/var/lib/grafana" in run
     assert {
@@ -288,9 +300,13 @@ def test_notebook_returns_at_once_and_works_in_the_background(workshop: Workshop
     machines.put_agent_configurations(workshop.ground.cloud)
     machine.start()
     machine.wait()
-    on_start = re.sub(r"^CLOUDWATCH_GPU_PARAMETER=.*\n", "", machines.notebook(), flags=re.MULTILINE)
+    values = "/usr/local/lib/ml-infra/boot.env"
+    change = f"sed -i '/^CLOUDWATCH_GPU_PARAMETER=/d' {values}\n"
     if gpu is not None:
-        on_start = on_start.replace("\nAWS_REGION=", f"\nCLOUDWATCH_GPU_PARAMETER={gpu}\nAWS_REGION=", 1)
+        change += f"echo CLOUDWATCH_GPU_PARAMETER={gpu} >>{values}\n"
+    on_start = machines.notebook()
+    assert on_start.count(f"\nmv {values} ") == 1
+    on_start = on_start.replace(f"\nmv {values} ", f"\n{change}mv {values} ")
     machine.prepare("/root/on_start", on_start, 0o755)
     # The work waits for what the script itself must not wait for.
     machine.run("mkfifo /run/go; mv /usr/sbin/mount.efs /usr/sbin/mount.efs.real")

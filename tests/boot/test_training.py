@@ -64,7 +64,7 @@ def test_images_that_the_program_would_not_find_are_refused(worker: Machine) -> 
     worker.run(f"mkdir -p {images}; echo jpg >{images}/1.jpg; chown -R 1000 /data")
     status, said = train(worker, "")
     assert status == 1
-    assert said.startswith(f"train: the images are in {images} itself, and the program reads those in its folders.")
+    assert said.startswith(f"train: the images are in {images} itself, and the program reads only folders in it.")
     way_out = said.partition("One is enough: ")[2].strip()
     assert way_out == f"cd {images} && mkdir all && find . -maxdepth 1 -type f -exec mv -t all {{}} +"
     worker.run(way_out)
@@ -73,7 +73,7 @@ def test_images_that_the_program_would_not_find_are_refused(worker: Machine) -> 
     worker.run(f"mkdir -p {images}/empty/deep; echo >{images}/empty/deep/notes.txt")
     status, said = train(worker, "")
     assert status == 1
-    assert said.endswith(f" for a class, and {images}/empty/ has no images: add some or remove it\n")
+    assert said.endswith(f" is a class to the program, and {images}/empty/ has no images: add some or remove it\n")
     # As ImageFolder sees it: whatever the case, however deep, and behind links.
     worker.run(f"mv {images}/empty /data/elsewhere; ln -s /data/elsewhere {images}/berlin")
     worker.run(f"mv /data/elsewhere/deep/notes.txt /data/elsewhere/deep/2.JPEG; mv {images}/all {images}/london")
@@ -259,7 +259,7 @@ def test_a_finished_training_is_said_to_be_finished(worker: Machine) -> None:
     runs = len(programs(worker))
     status, said = train(worker, "--resume --name short --n_epoch=2")
     assert status == 0
-    assert said == f"{MODELS}/short is finished: checkpoint 1 is of the last of 2 epochs. --n_epoch adds more.\n"
+    assert said == f"{MODELS}/short is finished: 1 is the last of 2 epochs. --n_epoch adds more.\n"
     assert worker.run("systemctl is-active training", check=False).stdout == "inactive\n"
     assert len(programs(worker)) == runs
     # The program itself goes to 16.
@@ -283,7 +283,7 @@ def test_a_checkpoint_of_epoch_0_can_be_gone_on_from(worker: Machine) -> None:
 def test_the_settings_of_checkpoints_keep_name_and_folder(worker: Machine) -> None:
     status, said = train(worker, """--name own -c '{"name": "msls-dcgan-128"}'""")
     assert status == 2
-    assert "--checkpoint_params: the name comes from --name, and root cannot be changed" in said
+    assert "name and root in --checkpoint_params: use --name" in said
     assert train(worker, """--name own --n_epoch 1 --checkpoint_params '{"save_frequency": 4}'""")[0] == 0
     ended(worker)
     assert programs(worker)[-1]["checkpoint_params"] == {

@@ -157,6 +157,8 @@ def wheels(folder: Path) -> None:
         _wheel(folder / "wheels", "torch", f"2.6.0+{accelerator}", torch)
         _wheel(folder / "wheels", "torchvision", f"0.21.0+{accelerator}")
     _wheel(folder / "wheels", "tensorboard", "2.20.0", {"__init__": _TENSORBOARD}, script="tensorboard:main")
+    _wheel(folder / "wheels", "torch_tb_profiler", "0.4.3", {"plugin": ""})
+    _wheel(folder / "wheels", "pandas", "3.1.1")
     _wheel(folder / "wheels", "setuptools", "80.9.0", package="pkg_resources")
     _wheel(folder / "wheels", "packaging", "25.0")
     _wheel(folder / "wheels", "boto3", "1.43.123")

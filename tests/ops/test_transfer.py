@@ -407,7 +407,10 @@ class TestRefused:
         finally:
             sh(*enter, "umount", inside)
         assert said.status == 1
-        assert "the disk is full: train_model.data_volume.size_gb" in said.err
+        assert (
+            "the disk is full: raise train_model.data_volume.size_gb and run cdktf deploy train-model, which enlarges "
+            "it in place; while the worker runs, /data grows within two minutes of it. What has arrived stays"
+        ) in " ".join(said.err.split())
         assert "going on" not in said.err
 
     def test_a_folder_that_ubuntu_may_not_make(self, world: World, images: Path) -> None:

@@ -175,7 +175,9 @@ def test_versions_are_pinned() -> None:
     assert "AGENT_VERSION=1.300072.0b1766\n" in text(WORKER / "worker.sh")
     assert "AGENT_KEY=937616F3450B7D806CBD9725D58167303B789C72\n" in text(WORKER / "worker.sh")
     assert "DRIVER=580-server\n" in text(WORKER / "profile_nvidia.sh")
-    assert '"tensorboard==$TENSORBOARD_VERSION" "setuptools==$SETUPTOOLS"' in text(METRICS / "metrics.sh")
+    metrics = text(METRICS / "metrics.sh")
+    assert "\nPLUGINS=(setuptools==80.9.0 torch_tb_profiler==0.4.3 pandas==3.1.1)\n" in metrics
+    assert 'pip install -q "tensorboard==$TENSORBOARD_VERSION" "${PLUGINS[@]}"\n' in metrics
     assert text(METRICS / "grafana.service").count("${GRAFANA_IMAGE}") == 1
     shown = subprocess.run(
         ["bash", "-c", f". {WORKER}/profile_gaudi.sh; echo $HABANA_IMAGE"], capture_output=True, text=True, check=True
@@ -518,7 +520,7 @@ class Bash:
         self.bin.mkdir()
         self.fstab.write_text("# static information\nUUID=1111 / ext4 defaults 0 1\n", encoding="utf-8")
         (folder / "boot.env").write_text("AWS_REGION=eu-west-1\nEMPTY=\n", encoding="utf-8")
-        for name in ("systemctl", "udevadm"):
+        for name in ("systemctl", "systemd-run", "udevadm"):
             self.stand_in(name, "exit 0")
 
     def stand_in(self, name: str, body: str) -> None:

@@ -10,8 +10,10 @@ begin
 
 # The user Grafana's image runs as.
 GRAFANA_UID=472
-# TensorBoard 2.20 imports pkg_resources, which setuptools 82 took away.
-SETUPTOOLS=80.9.0
+# TensorBoard 2.20 imports pkg_resources, which setuptools 82 took away. The plugin shows what torch.profiler writes
+# (*.pt.trace.json); 0.4.3 is its last. These versions were run together, over a trace of PyTorch 2.6.
+# https://pypi.org/project/torch-tb-profiler/
+PLUGINS=(setuptools==80.9.0 torch_tb_profiler==0.4.3 pandas==3.1.1)
 
 packages() { apt_install docker.io python3-venv; }
 
@@ -22,7 +24,24 @@ grafana_data() {
   chmod 0750 /var/lib/grafana
 }
 
-efs() { mount_efs ro; }
+# This may be the first to mount the access point, and may only read. Nothing says that EFS makes the folder of an access
+# point for one that may not write: https://docs.aws.amazon.com/efs/latest/ug/enforce-root-directory-access-point.html
+# The first worker or notebook makes it; until then, this is tried again every minute, and is no failure.
+efs() {
+  trap efs_later EXIT
+  mount_efs ro
+  trap - EXIT
+}
+
+efs_later() {
+  every_minute ml-infra-efs bash -c "mount /efs && systemctl stop --no-block ml-infra-efs.timer && flock '$STATE/lock' true &&
+    systemctl start --no-block ml-infra-boot"
+  log "mounting /efs is tried again every minute; once that succeeds, all of this is done again"
+  if grep -q 'reason given by server: No such file or directory' "$STATE/efs.log"; then
+    log "its folder is not there: the first worker or notebook makes it"
+    exit 0
+  fi
+}
 
 private_ip() { ip -4 route get 169.254.169.254 | sed -n 's/.* src \([0-9.]*\).*/\1/p'; }
 
@@ -71,15 +90,18 @@ set_password() {
 }
 
 tensorboard() {
-  local venv=/opt/tensorboard
-  if [[ $($venv/bin/tensorboard --version 2>/dev/null) != "$TENSORBOARD_VERSION" ]]; then
-    python3 -m venv $venv
-    retry 5 10 $venv/bin/pip install -q "tensorboard==$TENSORBOARD_VERSION" "setuptools==$SETUPTOOLS"
+  local venv=/opt/tensorboard packages="tensorboard==$TENSORBOARD_VERSION ${PLUGINS[*]}"
+  if [[ $(cat $venv/packages 2>/dev/null) != "$packages" ]]; then
+    python3 -m venv --clear $venv
+    retry 5 10 $venv/bin/pip install -q "tensorboard==$TENSORBOARD_VERSION" "${PLUGINS[@]}"
+    $venv/bin/python -c 'import torch_tb_profiler.plugin'
+    echo "$packages" >$venv/packages
   fi
   id tensorboard >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin tensorboard
   install -m 0644 "$FILES/tensorboard.service" /etc/systemd/system/
   systemctl daemon-reload
   systemctl enable tensorboard.service
+  efs_mounted || { log "TensorBoard starts when /efs is mounted" && return; }
   systemctl restart tensorboard.service
   retry 30 3 curl -fsS -m 5 -o /dev/null "http://$(private_ip):6006/" ||
     die "TensorBoard does not answer on :6006: see journalctl -u tensorboard"

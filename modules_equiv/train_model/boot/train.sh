@@ -60,7 +60,7 @@ parser.add_argument("-c", "--checkpoint_params", type=json.loads, default={})
 known = parser.parse_known_args(sys.argv[4:])[0]
 params = {"name": sys.argv[3], "root": sys.argv[2]}
 if params.keys() & known.checkpoint_params.keys():
-    parser.error("--checkpoint_params: the name comes from --name, and root cannot be changed")
+    parser.error("name and root in --checkpoint_params: use --name")
 params |= {"log_frequency": 50, "save_frequency": 1} | known.checkpoint_params
 print(known.dataroot, known.n_epoch, json.dumps(params), sep="\n")
 PYTHON
@@ -73,10 +73,10 @@ need_images() {
   [[ -n $(find -L "$1" -type f -print -quit 2>/dev/null) ]] || fail "there are no files below $1: copy the images there"
   for folder in "$1"/{.[!.],}*/; do
     [[ -d $folder ]] || continue
-    found=$(find -L "$folder" -type f -iregex '.*\.\(jpe?g\|png\|ppm\|bmp\|pgm\|tiff?\|webp\)' -print -quit)
-    [[ $found ]] || fail "the program takes each folder in $1 for a class, and $folder has no images: add some or remove it"
+    found=$(find -L "$folder" -type f -iregex '.*\.\(jpe?g\|png\|p[gp]m\|bmp\|tiff?\|webp\)' -print -quit)
+    [[ $found ]] || fail "each folder in $1 is a class to the program, and $folder has no images: add some or remove it"
   done
-  [[ $found ]] || fail "the images are in $1 itself, and the program reads those in its folders. One is enough:" \
+  [[ $found ]] || fail "the images are in $1 itself, and the program reads only folders in it. One is enough:" \
     "cd $1 && mkdir all && find . -maxdepth 1 -type f -exec mv -t all {} +"
 }
 
@@ -116,7 +116,7 @@ start() {
     final=${wanted[1]}
     [[ $BOOT_PROFILE == gaudi ]] || ((final -= 1))
     if ((last >= final)); then
-      echo "$MODELS/$name is finished: checkpoint $last is of the last of ${wanted[1]} epochs. --n_epoch adds more."
+      echo "$MODELS/$name is finished: $last is the last of ${wanted[1]} epochs. --n_epoch adds more."
       exit
     fi
     echo "Going on from checkpoint $last, with epoch $((last + 1))."
