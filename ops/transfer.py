@@ -94,7 +94,8 @@ class Copy:
             f"--rsh={shlex.join(self.ssh)}",
         ]
         if self.relative:
-            command.append("--relative")
+            # Checkpoints that are being written: see sitecustomize.py.
+            command += ["--relative", "--exclude=.part-*/"]
         if not self.overwrite:
             command.append("--update")
         if self.dry_run:

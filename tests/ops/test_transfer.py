@@ -142,6 +142,11 @@ class TestPull:
         assert digests(to) == digests(worker.path("/efs/trained_model"))
         assert len(digests(to)) == 3
 
+    def test_what_is_being_written_is_left_out(self, world: World, worker: Box, tmp_path: Path) -> None:
+        make_model(worker, "first", {"checkpoint_1.pt": b"one", ".part-x1y2/checkpoint_2.pt": b"tw"})
+        assert world.ops("pull", "first", "--to", str(tmp_path)).status == 0
+        assert digests(tmp_path).keys() == {"first/checkpoint_1.pt"}
+
     @pytest.mark.parametrize("name", ["the second", "the second/", "/efs/trained_model/the second"])
     def test_one_model(self, world: World, worker: Box, tmp_path: Path, name: str) -> None:
         make_model(worker, "first", {"checkpoint_1.pt": b"one"})
