@@ -1,8 +1,8 @@
-"""The IAM actions that Terraform needs to deploy, refresh and destroy each stack.
+"""The IAM actions that Terraform needs to deploy, refresh, change and destroy each stack.
 
-Every call that hashicorp/aws 5.100.0 was seen to make in a deploy and a destroy on the embedded AWS (2026-11), and what
-the Service Authorization Reference asks for besides (PassRole, tags, a mount target's network interface). Resources are
-given where their names are known before the deploy.
+Every call that Terraform and hashicorp/aws 5.100.0 make: the end-to-end tests record them, and fail for one that is not
+in this table. Besides, what AWS asks of the caller without a call of Terraform's: PassRole, tags, the interfaces of a
+mount target and of a notebook. Resources are given where their names are known before the deploy.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Final
 from constructs_lib.instance_types import find
 from constructs_lib.notebook_types import has_nvidia_gpus
 from modules_equiv.settings import Settings
-from ops.commands.base import state_key
+from ops.commands.base import STACKS, state_key
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Group:
     """Actions of one service on one resource ("*" where no name is known). passed_to: the service a role goes to.
 
     service_role_of: the service whose service-linked role `resource` is; needed only while there is no such role.
+    allowed_by: what may allow it besides the caller's policies, and is not seen here.
     """
 
     service: str
@@ -28,6 +29,7 @@ class Group:
     resource: str = "*"
     passed_to: str | None = None
     service_role_of: str | None = None
+    allowed_by: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -40,12 +42,14 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 _MACHINE: Final = _words(
-    """CreateTags DescribeImages DescribeInstanceAttribute DescribeInstanceCreditSpecifications
-    DescribeInstanceTypes DescribeInstances DescribeSecurityGroups DescribeSubnets DescribeTags
-    DescribeVolumes DescribeVpcs ModifyInstanceAttribute RunInstances TerminateInstances"""
+    """CreateTags DeleteTags DescribeImages DescribeInstanceAttribute DescribeInstanceCreditSpecifications
+    DescribeInstanceTypes DescribeInstances DescribeTags DescribeVolumes DescribeVpcs ModifyInstanceAttribute
+    RunInstances StartInstances StopInstances TerminateInstances"""
 )
-_VOLUME: Final = _words("AttachVolume CreateVolume DeleteVolume DetachVolume ModifyVolume StopInstances")
-_SNAPSHOT: Final = _words("CreateSnapshot DescribeSnapshots")
+# With the snapshot that a destroy takes, and the one that a deploy looks for.
+_KEPT_VOLUME: Final = _words(
+    "AttachVolume CreateSnapshot CreateVolume DeleteVolume DescribeSnapshots DetachVolume ModifyVolume"
+)
 _NETWORK: Final = _words(
     """AllocateAddress AssociateRouteTable AttachInternetGateway AuthorizeSecurityGroupEgress
     AuthorizeSecurityGroupIngress CreateInternetGateway CreateNatGateway CreateNetworkInterface CreateRoute
@@ -86,12 +90,21 @@ _NOTEBOOK: Final = _words(
     DescribeNotebookInstance DescribeNotebookInstanceLifecycleConfig ListTags StartNotebookInstance
     StopNotebookInstance UpdateNotebookInstance"""
 )
+# SageMaker makes and removes a notebook's interface in the VPC by the caller's permissions:
+# https://docs.aws.amazon.com/sagemaker/latest/dg/api-permissions-reference.html (CreateNotebookInstance,
+# StartNotebookInstance, DeleteNotebookInstance).
+_NOTEBOOK_INTERFACE: Final = _words(
+    """CreateNetworkInterface DeleteNetworkInterface DescribeNetworkInterfaces DescribeSecurityGroups
+    DescribeSubnets DescribeVpcs"""
+)
 # EFS makes it with the first mount target of an account, by the caller's permission: EFS user guide, "Using
 # service-linked roles for Amazon EFS", read 2026-11. By its whole name, which every policy that allows it matches.
 _EFS: Final = "elasticfilesystem.amazonaws.com"
 _EFS_ROLE: Final = f"aws-service-role/{_EFS}/AWSServiceRoleForAmazonElasticFileSystem"
 
 
+# What the other stacks stand on.
+FOUNDATION: Final = "mlcore"
 _GRAFANA_PASSWORD: Final = "ml-infra/{name}/stats-monitor/grafana-admin-password"
 
 
@@ -111,16 +124,15 @@ _STACKS: Final[Mapping[str, _Stack]] = MappingProxyType(
             ("ml-infra/{name}/mlcore/jump/boot-status", "AmazonCloudWatch-{name}-cw_agent__config"),
         ),
         "stats-monitor": _Stack(
-            (*_MACHINE, *_VOLUME), "stats_instance_role", "cloudwatch_stats_monitor",
+            (*_MACHINE, *_KEPT_VOLUME), "stats_instance_role", "cloudwatch_stats_monitor",
             ("ml-infra/{name}/stats-monitor/metrics/boot-status", _GRAFANA_PASSWORD),
         ),
         "train-model": _Stack(
-            (*_MACHINE, *_VOLUME, *_SNAPSHOT), "ml_worker", "ml_worker",
+            (*_MACHINE, *_KEPT_VOLUME), "ml_worker", "ml_worker",
             ("ml-infra/{name}/train-model/worker/boot-status",),
         ),
         "train-model-dev": _Stack(
-            _words("DescribeNetworkInterfaces DescribeSecurityGroups DescribeSubnets DescribeVpcs"),
-            "sagemaker_nb_role", "sagemaker_nb",
+            _NOTEBOOK_INTERFACE, "sagemaker_nb_role", "sagemaker_nb",
             ("ml-infra/{name}/train-model-dev/notebook/boot-status",),
         ),
     }
@@ -147,16 +159,26 @@ def _gpu_parameter(settings: Settings, stack: str) -> tuple[str, ...]:
     return ()
 
 
-def groups(settings: Settings, stack: str, account: str) -> Iterator[Group]:
-    """Everything that a stack's deploy and destroy call. account: 12 digits, for the names of resources."""
+def groups(settings: Settings, stack: str, account: str, *, state_kms_key: str | None = None) -> Iterator[Group]:
+    """Everything that a stack's deploy and destroy call.
+
+    account: 12 digits, for the names of resources. state_kms_key: the state bucket's own, where it has one.
+    """
     name, region = settings.deployment.name, settings.deployment.region
     part = _STACKS[stack]
-    key = f"arn:aws:s3:::{settings.state.bucket}/{state_key(settings, stack)}"
-    yield Group("s3", ("ListBucket",), f"arn:aws:s3:::{settings.state.bucket}")
+    bucket = f"arn:aws:s3:::{settings.state.bucket}"
+    key = f"{bucket}/{state_key(settings, stack)}"
+    yield Group("s3", ("ListBucket",), bucket)
     yield Group("s3", ("GetObject", "PutObject"), key)
     yield Group("s3", ("GetObject", "PutObject", "DeleteObject"), f"{key}.tflock")
-    if settings.state.kms_key_arn:
-        yield Group("kms", ("Decrypt", "GenerateDataKey"), settings.state.kms_key_arn)
+    # The others read its outputs from its state. It is destroyed when their states hold nothing and are not locked.
+    for other in (FOUNDATION,) if stack != FOUNDATION else [each for each in STACKS if each != FOUNDATION]:
+        state = f"{bucket}/{state_key(settings, other)}"
+        for read in (state,) if other == FOUNDATION else (state, f"{state}.tflock"):
+            yield Group("s3", ("GetObject",), read)
+    if kms_key := settings.state.kms_key_arn or state_kms_key:
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html, "Permissions".
+        yield Group("kms", ("Decrypt", "GenerateDataKey"), kms_key, allowed_by="the key's own policy")
     yield Group("ec2", tuple(dict.fromkeys(part.ec2)))
     for parameter in (*part.parameters, *_gpu_parameter(settings, stack)):
         resource = f"arn:aws:ssm:{region}:{account}:parameter/{parameter.format(name=name)}"
@@ -173,7 +195,7 @@ def groups(settings: Settings, stack: str, account: str) -> Iterator[Group]:
     yield Group("iam", ("PassRole",), role, "sagemaker.amazonaws.com" if notebook else "ec2.amazonaws.com")
     if not notebook:
         yield Group("iam", _PROFILE, f"arn:aws:iam::{account}:instance-profile/{named}")
-    if stack == "mlcore":
+    if stack == FOUNDATION:
         yield Group("elasticfilesystem", _FILE_SYSTEM)
         service_role = f"arn:aws:iam::{account}:role/{_EFS_ROLE}"
         yield Group("iam", ("CreateServiceLinkedRole",), service_role, service_role_of=_EFS)

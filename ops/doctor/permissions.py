@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from ops.commands.base import OpsError
 from ops.doctor.actions import Group, groups
 from ops.doctor.report import Finding, Patient, is_denied, ok, problem, unknown
+from ops.stacks import state_client
 
 
 def permissions(patient: Patient, arn: str, account: str) -> Iterator[Finding]:
@@ -53,8 +54,8 @@ class _Verdict:
     conditions: set[str] = field(default_factory=set)
     organization: bool = False
 
-    def add(self, result: dict[str, Any], group: Group, *, needed: bool) -> None:
-        """needed False: it is not known whether the call is made at all."""
+    def add(self, result: dict[str, Any], group: Group, unless: str | None) -> None:
+        """unless: what is not known, and would make it no matter that no policy allows it."""
         action = result["EvalActionName"]
         shown = action if group.resource == "*" else f"{action} on {group.resource}"
         missing = result.get("MissingContextValues", [])
@@ -64,9 +65,9 @@ class _Verdict:
             # The policy asks for something that only the real call carries: no verdict without it.
             self.depends.append(shown)
             self.conditions.update(missing)
-        elif not needed:
+        elif unless and result["EvalDecision"] != "explicitDeny":
             self.depends.append(shown)
-            self.conditions.add("that this role is not there yet (iam:GetRole is denied)")
+            self.conditions.add(unless)
         else:
             self.denied.append(shown)
             detail = result.get("OrganizationsDecisionDetail", {})
@@ -76,10 +77,11 @@ class _Verdict:
 def _stack(patient: Patient, stack: str, principal: str, account: str) -> Finding:
     verdict, subject = _Verdict(), f"permissions: {stack}"
     simulate = patient.session.client("iam").get_paginator("simulate_principal_policy")
-    for group in groups(patient.settings, stack, account):
+    for group in groups(patient.settings, stack, account, state_kms_key=_key_of_the_bucket(patient)):
         there = _is_there(patient, group.resource) if group.service_role_of else False
         if there:
             continue
+        unless = "that this role is not there yet (iam:GetRole is denied)" if there is None else group.allowed_by
         context = [_entry("aws:RequestedRegion", patient.region)]
         if group.passed_to:
             context.append(_entry("iam:PassedToService", group.passed_to))
@@ -94,7 +96,7 @@ def _stack(patient: Patient, stack: str, principal: str, account: str) -> Findin
         )
         for page in pages:
             for result in page["EvaluationResults"]:
-                verdict.add(result, group, needed=there is not None)
+                verdict.add(result, group, unless)
     if verdict.denied:
         who = "an organization's policy (SCP)" if verdict.organization else f"no policy of {principal}"
         verb = "denies" if verdict.organization else "allows"
@@ -111,6 +113,20 @@ def _stack(patient: Patient, stack: str, principal: str, account: str) -> Findin
             f"{', '.join(sorted(verdict.conditions))}",
         )
     return ok(subject, f"{verdict.allowed} actions allowed")
+
+
+def _key_of_the_bucket(patient: Patient) -> str | None:
+    """The KMS key by which the state bucket encrypts what names none; None where it is S3's or AWS's, or not told."""
+    try:
+        answer = state_client(patient.session).get_bucket_encryption(Bucket=patient.settings.state.bucket)
+    except ClientError:
+        return None  # there is none, or no bucket, or it may not be read; the check of the bucket says so
+    for rule in answer["ServerSideEncryptionConfiguration"]["Rules"]:
+        key = str(rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID", ""))
+        # Of an alias or a bare id IAM's simulation knows nothing.
+        if key.startswith("arn:") and ":key/" in key:
+            return key
+    return None
 
 
 def _is_there(patient: Patient, role: str) -> bool | None:

@@ -28,6 +28,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
+from ops.embedded_aws.calls import Calls
 from ops.embedded_aws.control import HOST
 from ops.embedded_aws.gaps import install
 from ops.embedded_aws.gaps.volumes import complete_modifications
@@ -53,21 +54,24 @@ class _AwsError(Exception):
 
 
 class Application(DomainDispatcherApplication):
-    """moto's dispatcher, and beside it GET /_embedded/health, GET /_embedded/gaps, POST /_embedded/optimized."""
+    """moto's dispatcher, and beside it GET /_embedded/health, gaps and calls, POST /_embedded/optimized."""
 
     def __init__(self) -> None:
         super().__init__(self._create_backend)
         self._gaps: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._calls = Calls()
         self._one_at_a_time = threading.Lock()
         self._own = Flask(NAME)
         self._own.add_url_rule("/_embedded/health", "health", self._health)
         self._own.add_url_rule("/_embedded/gaps", "gaps", self._list_gaps)
         self._own.add_url_rule("/_embedded/optimized", "optimized", self._optimized, methods=["POST"])
+        self._own.add_url_rule("/_embedded/calls", "calls", self._list_calls)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if environ.get("PATH_INFO", "").startswith("/_embedded/"):
             return self._own(environ, start_response)
         with self._one_at_a_time:  # Terraform asks ten things at once, and moto's models have no locks
+            self._calls.add(environ)
             return super().__call__(environ, start_response)
 
     def _health(self) -> Response:
@@ -80,6 +84,10 @@ class Application(DomainDispatcherApplication):
         """What takes EC2 up to hours after a change of a volume, at once."""
         with self._one_at_a_time:
             return jsonify(completed=complete_modifications())
+
+    def _list_calls(self) -> Response:
+        with self._one_at_a_time:
+            return jsonify(self._calls.listed())
 
     def _create_backend(self, service: Any) -> Flask:
         # None: a service that moto does not know at all.

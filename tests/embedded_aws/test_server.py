@@ -1,5 +1,6 @@
 """Calls that the embedded AWS does not implement, its own pages, and what surrounds the gaps."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -7,7 +8,9 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from werkzeug.test import Client
@@ -67,6 +70,38 @@ def test_a_gap_is_listed_once_with_its_count(client: ClientFactory, endpoint: En
             client("ec2").describe_moving_addresses()
     assert count() == 2
     assert len([gap for gap in page(endpoint, "gaps") if gap["operation"] == "DescribeMovingAddresses"]) == 1
+
+
+CALLS = [  # service, boto3 method, its arguments; the service as IAM writes it, the API's name, for S3 the object
+    ("ec2", "describe_vpcs", {}, "ec2", "DescribeVpcs", ""),
+    ("ssm", "describe_parameters", {}, "ssm", "DescribeParameters", ""),
+    ("efs", "describe_access_points", {}, "elasticfilesystem", "DescribeAccessPoints", ""),
+    ("s3", "list_object_versions", {"Bucket": "nobody-made-it"}, "s3", "ListObjectVersions", "nobody-made-it"),
+    ("s3", "head_object", {"Bucket": "nobody-made-it", "Key": "a/b.c"}, "s3", "HeadObject", "nobody-made-it/a/b.c"),
+]
+
+
+@pytest.mark.parametrize(("service", "method", "arguments", "signed_for", "operation", "object"), CALLS)
+def test_every_call_is_listed_with_the_stack_that_made_it(
+    endpoint: Endpoint,
+    service: Any,
+    method: str,
+    arguments: dict[str, str],
+    signed_for: str,
+    operation: str,
+    object: str,
+) -> None:
+    config = Config(user_agent_extra=f"stack/of-{method}", s3={"addressing_style": "path"})
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+    asking = session.client(service, endpoint_url=endpoint.url, config=config)
+    for _ in range(2):
+        with contextlib.suppress(ClientError):
+            getattr(asking, method)(**arguments)
+    asking.close()
+
+    assert [call for call in page(endpoint, "calls") if call["stack"] == f"of-{method}"] == [
+        {"stack": f"of-{method}", "service": signed_for, "operation": operation, "object": object, "count": 2}
+    ]
 
 
 def test_a_failure_inside_is_told_apart_from_a_missing_call(client: ClientFactory) -> None:

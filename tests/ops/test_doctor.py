@@ -1712,6 +1712,9 @@ def test_a_role_of_efs_that_may_not_be_looked_for_is_unknown(person: Person) -> 
     assert ended.status == 0
 
 
+READS_MLCORE = ("s3:GetObject", f"arn:aws:s3:::{BUCKET}/ml-core/ml-core/us-east-1/mlcore.tfstate")
+
+
 def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None:
     """A table by hand: one telling action of each kind of resource, and where its name is known before the deploy."""
     arn = "arn:aws:{}:us-east-1:123456789012:{}"
@@ -1723,20 +1726,32 @@ def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None
             ("iam:CreateInstanceProfile", "arn:aws:iam::123456789012:instance-profile/ml-core-us-east-1-jump"),
             ("ssm:PutParameter", arn.format("ssm", "parameter/AmazonCloudWatch-ml-core-cw_agent__config")),
             ("s3:DeleteObject", f"arn:aws:s3:::{BUCKET}/ml-core/ml-core/us-east-1/mlcore.tfstate.tflock"),
+            # Before it is destroyed, the states above it are looked at.
+            ("s3:GetObject", f"arn:aws:s3:::{BUCKET}/ml-core/ml-core/us-east-1/train-model.tfstate"),
+            ("s3:GetObject", f"arn:aws:s3:::{BUCKET}/ml-core/ml-core/us-east-1/stats-monitor.tfstate.tflock"),
         },
         "stats-monitor": {
             ("ec2:AttachVolume", "*"),
+            ("ec2:CreateSnapshot", "*"),
+            ("ec2:DescribeSnapshots", "*"),
+            READS_MLCORE,
             ("secretsmanager:GetRandomPassword", "*"),
             ("ssm:PutParameter", arn.format("ssm", "parameter/ml-infra/ml-core/stats-monitor/grafana-admin-password")),
         },
         "train-model": {
             ("ec2:CreateSnapshot", "*"),
+            READS_MLCORE,
             ("logs:PutRetentionPolicy", arn.format("logs", "log-group:/ml-infra/ml-core/train-model/training")),
             ("iam:AttachRolePolicy", "arn:aws:iam::123456789012:role/ml-core-us-east-1-ml_worker"),
             ("ssm:PutParameter", arn.format("ssm", "parameter/AmazonCloudWatch-ml-core-cw_agent__gpu")),
         },
         "train-model-dev": {
             ("sagemaker:CreateNotebookInstance", "*"),
+            ("sagemaker:UpdateNotebookInstance", "*"),
+            # SageMaker makes the notebook's interface in the caller's name.
+            ("ec2:CreateNetworkInterface", "*"),
+            ("ec2:DeleteNetworkInterface", "*"),
+            READS_MLCORE,
             ("iam:PassRole", "arn:aws:iam::123456789012:role/ml-core-us-east-1-sagemaker_nb_role"),
         },
     }
@@ -1751,6 +1766,30 @@ def test_each_stack_is_asked_for_what_its_resources_need(person: Person) -> None
         }
         assert expected <= asked
         assert (("ec2:CreateNatGateway", "*") in asked) == (stack == "mlcore")
+
+
+STATE_KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-44cd-86ef-1234567890ab"
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_the_key_of_states_and_locks(person: Person, is_set: bool) -> None:
+    """The one that the settings name, or the state bucket's own. The key's policy may allow it, and is not seen."""
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": STATE_KEY}}
+    if not is_set:
+        configuration = {"Rules": [rule]}
+        person.aws("s3").put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration=configuration)
+    more = {"ML_INFRA_STATE__KMS_KEY_ARN": STATE_KEY} if is_set else {}
+
+    implicit = behind(person, identity(IAM_USER) | simulation({"kms:Decrypt": "implicitDeny"}), "mlcore", **more)
+    explicit = behind(
+        person, identity(IAM_USER) | simulation({"kms:GenerateDataKey": "explicitDeny"}), "mlcore", **more
+    )
+
+    state, detail, _ = finding(implicit, "permissions: mlcore")
+    assert state == "unknown"
+    assert f"kms:Decrypt on {STATE_KEY} depend on" in detail
+    assert "the key's own policy" in detail
+    is_the_only_problem(explicit, "permissions: mlcore", f"kms:GenerateDataKey on {STATE_KEY}", "have these allowed")
 
 
 def test_the_root_user_may_do_everything(person: Person) -> None:
