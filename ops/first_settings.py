@@ -13,7 +13,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from constructs_lib import checks, cidr_checks, regions
-from constructs_lib.refused import RefusedError
+from constructs_lib.refused import RefusedError, printable
 from constructs_lib.settings_model import check_literal
 from modules_equiv.settings import PREFIX, DeploymentConfig
 from ops.commands.base import OpsError, aws_client, explained, progress_console
@@ -78,6 +78,11 @@ class Answered:
     def name(self) -> str:
         """The setting as messages write it."""
         return ".".join(self.key)
+
+    @property
+    def shown(self) -> str:
+        """The value as messages write it."""
+        return _shown(self.value)
 
 
 @dataclass(kw_only=True)
@@ -240,4 +245,7 @@ def proposed_bucket(deployment: str, suffix: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value) if isinstance(value, str) else json.dumps(value)
+    """A value as it stands in a question; what the file has may be anything, and the terminal must not obey it."""
+    if isinstance(value, list):
+        return printable(", ".join(map(str, value)))
+    return printable(value if isinstance(value, str) else json.dumps(value))

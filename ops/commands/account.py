@@ -74,9 +74,8 @@ def init(
 def _written(path: Path, answers: list[Answered], remarks: list[str], changed: bool) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for answer in answers:
-        value = ", ".join(answer.value) if isinstance(answer.value, list) else answer.value
         style = "dim" if answer.outcome == "kept" else "green"
-        table.add_row(Text(answer.outcome, style=style), answer.name, Text(value))
+        table.add_row(Text(answer.outcome, style=style), answer.name, Text(answer.shown))
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     title = Text(f"{shown}: {'written' if changed else 'nothing to change'}", style="bold")
     notes = [Text(f"Note: {remark}", style="yellow") for remark in remarks]

@@ -303,6 +303,21 @@ def test_a_person_may_keep_what_is_set(person: Person) -> None:
     assert person.settings.read_bytes() == before
 
 
+def test_what_the_file_holds_is_shown_and_not_obeyed(person: Person) -> None:
+    regional = '[deployment]\nregion = "us-east-1"\nname = "ml-core"\n'
+    person.write(regional + SETTINGS.replace('"a-key"', '"\\u001b[2J\\u202ekey"'))
+
+    assert "kept  access.ssh_keypair_name  \\u001b[2J\\u202ekey\n" in person.ops("init").text
+    child = asked(person)
+    for answer in ("AWS region [us-east-1]: ", "Name of this deployment [ml-core]: "):
+        child.expect_exact(answer)
+        child.sendline("")
+    child.expect_exact("EC2 key pair [\\u001b[2J\\u202ekey]: ")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+
+
 def test_ctrl_c_while_asked_writes_nothing(person: Person) -> None:
     before = person.settings.read_bytes()
     child = asked(person)
