@@ -4,6 +4,7 @@ Every key of settings.toml stands there as a commented line; setting one takes i
 that keep comments would add the key at the end of its section, away from the comment that explains it.
 """
 
+import codecs
 import json
 import os
 import re
@@ -34,16 +35,22 @@ def settings_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """A settings file as it was read. `text` keeps its line ends."""
+    """A settings file as it was read. `text` keeps its line ends.
+
+    mark: the byte order mark that some editors put first; it is no part of the TOML, and stays.
+    """
 
     path: Path
     text: str
+    mark: bytes = b""
 
     @classmethod
     def read(cls, path: Path) -> "SettingsFile":
         """The file; one that does not exist yet is empty but for a comment. Raises OpsError when it is no TOML."""
         try:
-            text = path.read_bytes().decode("utf-8")
+            raw = path.read_bytes()
+            mark = codecs.BOM_UTF8 if raw.startswith(codecs.BOM_UTF8) else b""
+            text = raw.removeprefix(mark).decode("utf-8")
         except FileNotFoundError:
             return cls(path, _NEW_FILE)
         except (OSError, UnicodeDecodeError) as error:
@@ -53,7 +60,7 @@ class SettingsFile:
         except toml_text.TomlError as error:
             where = f" (line {error.line})" if error.line else ""
             raise OpsError(f"{path}{where}: {error} Correct it first; nothing was changed") from None
-        return cls(path, text)
+        return cls(path, text, mark)
 
     def get(self, key: Key) -> Any:
         """The value of section.key in the file; None where it is not set."""
@@ -92,7 +99,7 @@ class SettingsFile:
         draft = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(self.text.encode("utf-8"))
+                file.write(self.mark + self.text.encode("utf-8"))
                 file.flush()
                 os.fsync(file.fileno())
             draft.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)

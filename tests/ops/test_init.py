@@ -413,6 +413,20 @@ def test_a_value_needs_no_care_with_quotes() -> None:
     assert changed.get(("access", "ssh_keypair_name")) == 'a "quoted" \\ key'
 
 
+def test_a_byte_order_mark_is_read_over_and_stays(tmp_path: Path) -> None:
+    """Windows' editors put it first. It loads, so it can be changed as well."""
+    file = tmp_path / "settings.toml"
+    before = b'[access]\r\ndeployer_cidrs = ["203.0.113.7/32"]\r\nssh_keypair_name = "k"\r\n'
+    file.write_bytes(b"\xef\xbb\xbf" + before)
+
+    SettingsFile.read(file).with_value(("state", "bucket"), "my-states").save()
+
+    after = file.read_bytes()
+    assert after.startswith(b"\xef\xbb\xbf" + before)
+    assert after.count(b"\xef\xbb\xbf") == 1
+    assert load_settings(file, {}).state.bucket == "my-states"
+
+
 def test_a_link_stays_a_link_and_the_file_keeps_its_mode(tmp_path: Path) -> None:
     real, link = tmp_path / "real.toml", tmp_path / "link.toml"
     real.write_text('[access]\ndeployer_cidrs = ["203.0.113.7/32"]\nssh_keypair_name = "k"\n', encoding="utf-8")
