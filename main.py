@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import constructs_lib  # noqa: F401  (first: makes the import of the AWS provider lazy)
-from constructs_lib import errored_state
+from constructs_lib import errored_state, variables
 from constructs_lib.cli_run import find_run
 from constructs_lib.errored_state import ErroredStateError
 from modules_equiv.settings import SettingsError, load_settings
@@ -14,8 +14,10 @@ from modules_equiv.settings import SettingsError, load_settings
 def main() -> int:
     """Synthesizes all stacks. Returns the exit status."""
     try:
+        # What runs after this is Terraform, with the same environment.
+        variables.refuse(os.environ, "app")
         settings = load_settings()
-    except SettingsError as error:
+    except (variables.RefusedVariableError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
     # Not before the settings are right: this is what takes time.

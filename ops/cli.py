@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from constructs_lib.refused import printable_lines
 from modules_equiv.settings import SettingsError
+from ops import plain
 from ops.commands import account, cost, doctor, notebook, push_state, remote, status
 from ops.commands.base import OpsError, explained, progress_console, show_json
 from ops.embedded_aws.control import EmbeddedAwsError
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     A reader that goes away (`ops doctor | head -1`) ends it with 1 and without a word; what it says cannot be lost
     without one on a full disk.
     """
+    plain.readable()
     given = sys.argv[1:] if arguments is None else arguments
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as this runs)

@@ -1,9 +1,13 @@
 """The environment in which the plain cdktf commands work: against AWS, or against the embedded AWS."""
 
+import codecs
+import locale
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from constructs_lib import variables
+from constructs_lib.variables import Place
 from ops import terraform
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,15 +33,22 @@ LOCAL_SETTINGS = {
 }
 
 
-def commands(base: Mapping[str, str] = os.environ, *, root: Path = ROOT, build: Path = BUILD) -> dict[str, str]:
-    """`base` with the project's Python, Node, cdktf CLI and Terraform settings. Raises terraform.TerraformError."""
+def commands(
+    base: Mapping[str, str] = os.environ, *, root: Path = ROOT, build: Path = BUILD, place: Place = "shell"
+) -> dict[str, str]:
+    """`base` with the project's Python, Node, cdktf CLI and Terraform settings, and without what would be in their way.
+
+    Raises terraform.TerraformError, RefusedVariableError.
+    """
+    variables.refuse(base, place)
+    base = variables.cleaned(base, place)
     terraform.require_terraform(base)
     path = os.pathsep.join(
         [str(root / ".venv" / "bin"), str(root / "node_modules" / ".bin"), base.get("PATH", os.defpath)]
     )
     return {
         **base,
-        **terraform.find_provider(base).environment(build),
+        **terraform.find_provider(base).environment(build, base),
         "PATH": path,
         "VIRTUAL_ENV": str(root / ".venv"),
         "TERRAFORM_BINARY_NAME": str(_TERRAFORM),
@@ -45,9 +56,23 @@ def commands(base: Mapping[str, str] = os.environ, *, root: Path = ROOT, build: 
         # Neither Terraform nor the CLI asks the outside whether there is a newer version.
         "CHECKPOINT_DISABLE": "1",
         "DISABLE_VERSION_CHECK": "1",
+        # Or the CLI names a cache of its own, which the Terraforms of all stacks would write at once.
+        "CDKTF_DISABLE_PLUGIN_CACHE_ENV": "1",
+        # Whatever the locale: files, and what programs say to each other, are UTF-8.
+        "PYTHONUTF8": "1",
+        **_terminal(base),
     }
 
 
 def _node_options(given: str) -> str:
     """The person's options and ours. A shell within a shell has them already."""
     return given if _NODE_OPTIONS in given else f"{given} {_NODE_OPTIONS}".strip()
+
+
+def _terminal(base: Mapping[str, str]) -> dict[str, str]:
+    """The terminal's encoding where it is not UTF-8, which PYTHONUTF8 would take it for."""
+    encoding = locale.getencoding()
+    # ASCII is that of no locale (C, POSIX), with which Python, too, takes a terminal for one of UTF-8.
+    if base.get("PYTHONIOENCODING") or codecs.lookup(encoding).name in ("utf-8", "ascii"):
+        return {}
+    return {"PYTHONIOENCODING": f"{encoding}:replace"}

@@ -17,8 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
+from constructs_lib import variables as table
+from constructs_lib.variables import RefusedVariableError
 from modules_equiv.settings import Settings, SettingsError, load_settings
-from ops import environment, state_bucket
+from ops import environment, plain, state_bucket
 from ops.commands.base import STACKS
 from ops.embedded_aws import control
 from ops.embedded_aws.control import EmbeddedAwsError
@@ -38,10 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.local", description=__doc__)
     parser.add_argument("what", choices=["up", "down"])
     options = parser.parse_args(arguments)
+    plain.readable()
     console = Console()
+    for line in table.left_out(os.environ, "local"):
+        print(f"local: {line}", file=sys.stderr)
+    _seal()
     try:
         up(console) if options.what == "up" else down(console)
-    except (LocalError, EmbeddedAwsError, TerraformError, SettingsError) as error:
+    except (LocalError, EmbeddedAwsError, TerraformError, SettingsError, RefusedVariableError) as error:
         console.file.flush()
         print(f"\nlocal: {error}", file=sys.stderr)
         return 1
@@ -54,10 +60,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _seal() -> None:
+    """Nothing of the person's AWS settings steers what this program asks of the embedded AWS."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if (row := table.row_of(name)) is None or row.at("local") != "cleared"
+    }
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        kept.pop(name, None)
+    os.environ.clear()
+    os.environ.update(kept, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+
+
 def variables(endpoint: control.Endpoint, region: str, base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment in which the cdktf commands talk to this embedded AWS and to nothing else."""
     return {
-        **environment.commands(base),
+        **environment.commands(base, place="local"),
         **control.environment(endpoint, region=region),
         **LOCAL_SETTINGS,
         # A folder of its own: Terraform remembers in it which bucket the state is in.

@@ -7,6 +7,7 @@ alone.
 
 import argparse
 import hashlib
+import io
 import os
 import shlex
 import shutil
@@ -15,8 +16,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+_HERE = Path(__file__).resolve().parent.parent
+ROOT = _HERE
 VENV = ROOT / ".venv"
 BUILD = ROOT / "build"
 OLDEST_PYTHON = (3, 11)
@@ -47,6 +50,10 @@ class SetUpError(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     """Sets up; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without UTF-8 has no "…".
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(prog="set_up", description=__doc__)
     parser.add_argument("--tests", action="store_true", help="also what only the tests use (the cdktn CLI)")
     options = parser.parse_args(arguments)
@@ -69,6 +76,8 @@ def set_up(*, tests: bool) -> None:
             "Name another one: make PYTHON=python3.12 …"
         )
     BUILD.mkdir(exist_ok=True)
+    for line in _table().left_out(os.environ, "set-up"):
+        print(f"set-up: {line}", file=sys.stderr)
     python_lock = _digest(ROOT / "Pipfile.lock", ROOT / "ops" / "pipenv.lock.txt", text=sys.version)
     if not _done("python", python_lock):
         _install_python_packages()
@@ -85,6 +94,21 @@ def set_up(*, tests: bool) -> None:
     if not _done("jsii", python_lock):
         _run("Preparing the AWS provider bindings", [str(_venv_program("python")), "-c", _WARM_JSII])
         _mark("jsii", python_lock)
+
+
+def _table() -> Any:
+    """The table of variables. Not before Python is known to be new enough to read it."""
+    if str(_HERE) not in sys.path:
+        sys.path.append(str(_HERE))
+    from constructs_lib import variables
+
+    return variables
+
+
+def _environment() -> dict[str, str]:
+    """The person's, without what would install something else or to another place."""
+    # In a pip.conf, too, `user = true` has no place in a virtual environment.
+    return {**_table().cleaned(os.environ, "set-up"), "PIP_USER": "0"}
 
 
 def _install_python_packages() -> None:
@@ -114,7 +138,7 @@ def _install_python_packages() -> None:
             ],
             hint="the package index must be reachable",
         )
-    environment = os.environ | {
+    environment = _environment() | {
         "PIPENV_VENV_IN_PROJECT": "1",
         "PIPENV_IGNORE_VIRTUALENVS": "1",
         "PIPENV_NOSPIN": "1",
@@ -137,7 +161,8 @@ def _install_node_packages(*, tests: bool) -> None:
     command = [str(node), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     _run(
         "Installing the cdktf CLI from package-lock.json",
-        command + ([] if tests else ["--omit=dev"]),
+        # Said either way: an .npmrc may say another.
+        [*command, "--include=dev" if tests else "--omit=dev"],
         hint="the npm registry must be reachable",
     )
 
@@ -225,7 +250,7 @@ def _run(title: str, command: list[str], *, environment: dict[str, str] | None =
             status = subprocess.run(
                 command,
                 cwd=ROOT,
-                env=environment,
+                env=environment or _environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from constructs_lib import variables
 from ops.environment import ROOT
 
 # A synthesis takes seconds, and some 15 s where the provider's import is not made cheap.
@@ -32,7 +33,12 @@ def synthesized(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 def synthesize(folder: Path, environment: Mapping[str, str]) -> None:
     """Writes every stack below `folder`, under the settings that `environment` names. Raises SynthesisError."""
-    kept = {name: value for name, value in environment.items() if not name.startswith(_OF_THE_CLI)}
+    # Without what only Terraform would stumble over, which does not run here.
+    kept = {
+        name: value
+        for name, value in variables.cleaned(environment, "shell").items()
+        if not name.startswith(_OF_THE_CLI)
+    }
     kept |= {
         "CDKTF_OUTDIR": str(folder),
         # The Node of the virtual environment, which jsii was tried with.

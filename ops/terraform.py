@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from constructs_lib import variables
 from ops import files
 
 # S3 native locking and write-only attributes are in 1.11.
@@ -25,6 +26,10 @@ MIRROR_VARIABLE = "ML_INFRA_PROVIDER_MIRROR"
 _REGISTRY = "registry.terraform.io"
 _PROVIDER = Path(_REGISTRY, "hashicorp", "aws", PROVIDER_VERSION)
 _REGISTRY_SECONDS = 5
+# Begins what is written here, which a shell within a shell must not take for the person's own.
+_OURS = "# written by ops/terraform.py"
+# A block of HCL, or a key of JSON, which Terraform takes as well.
+_INSTALLATION = re.compile(r'^[\s{]*("?)provider_installation\1\s*[:={\[]', re.MULTILINE)
 _INSTALL = "https://developer.hashicorp.com/terraform/install"
 
 
@@ -37,8 +42,10 @@ def require_terraform(environment: Mapping[str, str] = os.environ) -> str:
     program = shutil.which("terraform", path=environment.get("PATH"))
     if program is None:
         raise TerraformError(f"terraform is not on the PATH. Install 1.11 or newer: {_INSTALL}")
-    # A CLI configuration that is named but missing puts a warning before the answer.
-    quiet = {key: value for key, value in environment.items() if key != "TF_CLI_CONFIG_FILE"}
+    # A CLI configuration that is named but missing puts a warning before the answer, and TF_CLI_ARGS may say anything.
+    quiet = {
+        key: value for key, value in variables.cleaned(environment, "shell").items() if key != "TF_CLI_CONFIG_FILE"
+    }
     answer = subprocess.run(
         [program, "version", "-json"],
         capture_output=True,
@@ -59,11 +66,15 @@ def require_terraform(environment: Mapping[str, str] = os.environ) -> str:
 
 @dataclass(frozen=True)
 class ProviderSource:
-    """Where `terraform init` takes hashicorp/aws from: an unpacked mirror, or the registry (mirror is None)."""
+    """Where `terraform init` takes hashicorp/aws from: an unpacked mirror, or the registry (mirror is None).
+
+    configuration: the person's own CLI configuration, where that says from where providers come.
+    """
 
     mirror: Path | None
+    configuration: Path | None = None
 
-    def environment(self, build_dir: Path) -> dict[str, str]:
+    def environment(self, build_dir: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
         """Variables for Terraform and the CLI, with a CLI configuration written into build_dir.
 
         From the registry the provider (over 600 MB unpacked) goes through a cache, so that the stacks share one copy.
@@ -72,16 +83,26 @@ class ProviderSource:
         """
         build_dir.mkdir(parents=True, exist_ok=True)
         configuration = build_dir / "terraform.rc"
+        if self.configuration is not None:
+            cache = build_dir / "terraform-plugins-mirrored"
+            cache.mkdir(exist_ok=True)
+            _fill(cache, base, self.configuration)
+            # As it is: it may hold tokens, which belong into no other file.
+            return {
+                "TF_CLI_CONFIG_FILE": str(self.configuration),
+                "TF_PLUGIN_CACHE_DIR": str(cache),
+                "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "true",
+                "CDKTF_SKIP_PROVIDER_LOCK": "true",  # it asks the registry, whatever the configuration says
+            }
         if self.mirror is not None:
             # Forward slashes: the configuration is HCL, where a backslash escapes.
-            text = (
-                f'provider_installation {{\n  filesystem_mirror {{\n    path = "{self.mirror.as_posix()}"\n  }}\n}}\n'
-            )
+            path = f'path = "{self.mirror.as_posix()}"'
+            text = f"{_OURS}\nprovider_installation {{\n  filesystem_mirror {{\n    {path}\n  }}\n}}\n"
             extra = {"CDKTF_SKIP_PROVIDER_LOCK": "true"}  # `terraform providers lock` asks the registry
         else:
             cache = build_dir / "terraform-plugins"
             cache.mkdir(exist_ok=True)
-            _fill(cache)
+            _fill(cache, base)
             text = _cached(cache)
             extra = {}
         _write(configuration, text)
@@ -95,16 +116,19 @@ def _write(file: Path, text: str) -> None:
 
 
 def _cached(cache: Path) -> str:
-    return f'plugin_cache_dir = "{cache.as_posix()}"\nplugin_cache_may_break_dependency_lock_file = true\n'
+    return f'{_OURS}\nplugin_cache_dir = "{cache.as_posix()}"\nplugin_cache_may_break_dependency_lock_file = true\n'
 
 
-def _fill(cache: Path) -> None:
-    """Puts the provider into the cache, once. Where that fails, the deploy's own `terraform init` says why."""
-    with (cache.parent / "terraform-plugins.lock").open("w") as lock:
+def _fill(cache: Path, base: Mapping[str, str], configuration: Path | None = None) -> None:
+    """Puts the provider into the cache, once. Where that fails, the deploy's own `terraform init` says why.
+
+    configuration: the person's own, which says from where; None: from the registry.
+    """
+    with (cache.parent / f"{cache.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (cache / _PROVIDER).is_dir():
             return
-        print(f"AWS provider {PROVIDER_VERSION} from {_REGISTRY}, once …", file=sys.stderr, flush=True)
+        print(f"AWS provider {PROVIDER_VERSION} from {configuration or _REGISTRY}, once …", file=sys.stderr, flush=True)
         # Beside the cache and moved when it is whole: an interrupted one leaves nothing that looks like a provider.
         with tempfile.TemporaryDirectory(prefix="terraform-plugins-", dir=cache.parent) as folder:
             own = Path(folder, "cache")
@@ -117,7 +141,12 @@ def _fill(cache: Path) -> None:
             subprocess.run(
                 ["terraform", "init", "-input=false", "-no-color"],
                 cwd=folder,
-                env={**os.environ, "TF_CLI_CONFIG_FILE": str(Path(folder, "rc")), "CHECKPOINT_DISABLE": "1"},
+                env={
+                    **variables.cleaned(base, "shell"),
+                    "TF_CLI_CONFIG_FILE": str(configuration or Path(folder, "rc")),
+                    "TF_PLUGIN_CACHE_DIR": str(own),
+                    "CHECKPOINT_DISABLE": "1",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -129,7 +158,9 @@ def _fill(cache: Path) -> None:
 
 
 def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource:
-    """An unpacked mirror if there is one, else the registry. Raises TerraformError when there is neither."""
+    """Whichever comes first: the mirror that is named, what the person's own CLI configuration says, an unpacked mirror
+    in the usual folders, the registry. Raises TerraformError when there is none.
+    """
     named = environment.get(MIRROR_VARIABLE)
     if named:
         if not (Path(named) / _PROVIDER).is_dir():
@@ -138,6 +169,8 @@ def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource
                 f"Name the folder that holds {_REGISTRY}, or unset it"
             )
         return ProviderSource(Path(named).resolve())
+    if own := _own_configuration(environment):
+        return ProviderSource(None, own)
     for folder in _usual_folders():
         if (folder / _PROVIDER).is_dir():
             return ProviderSource(folder)
@@ -148,6 +181,20 @@ def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource
         "mirror in the usual folders. "
         f"Connect to the internet, or set {MIRROR_VARIABLE} to a folder with an unpacked provider mirror"
     )
+
+
+def _own_configuration(environment: Mapping[str, str]) -> Path | None:
+    """The person's CLI configuration, if it has a provider_installation block (network_mirror, filesystem_mirror …).
+
+    https://developer.hashicorp.com/terraform/cli/config/config-file#locations
+    """
+    named = environment.get("TF_CLI_CONFIG_FILE") or environment.get("TERRAFORM_CONFIG")
+    file = Path(named) if named else Path.home() / ".terraformrc"
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return file.resolve() if _INSTALLATION.search(text) and not text.startswith(_OURS) else None
 
 
 def _usual_folders() -> Iterator[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from constructs_lib import variables as table
 from ops.doctor.report import Finding, ok, problem
 from ops.environment import ROOT
 from ops.terraform import PROVIDER_VERSION, TerraformError, find_provider, require_terraform
@@ -26,6 +27,12 @@ def terraform() -> Iterator[Finding]:
         yield problem("terraform", what, fix or "install 1.11 or newer")
 
 
+def variables() -> Iterator[Finding]:
+    """Nothing is set with which Terraform would do another thing. In our shells it is not."""
+    for name, row in table.found(os.environ, "app", "refused"):
+        yield problem("environment", f"{name} is set: {row.why}", f"unset {name}, or use make shell")
+
+
 def provider() -> Iterator[Finding]:
     """`terraform init` will find the AWS provider."""
     try:
@@ -34,7 +41,7 @@ def provider() -> Iterator[Finding]:
         what, _dot, fix = str(error).partition(". ")
         yield problem("AWS provider", what, fix)
         return
-    where = f"the mirror {source.mirror}" if source.mirror else "Terraform's registry"
+    where = f"the mirror {source.mirror}" if source.mirror else source.configuration or "Terraform's registry"
     yield ok("AWS provider", f"hashicorp/aws {PROVIDER_VERSION} from {where}")
 
 
@@ -102,5 +109,5 @@ def _first_line(command: Sequence[str]) -> str | None:
 
 
 LOOKS: Final[Mapping[str, Callable[[], Iterator[Finding]]]] = MappingProxyType(
-    {"terraform": terraform, "AWS provider": provider, "cdktf": cdktf, "ssh": ssh}
+    {"environment": variables, "terraform": terraform, "AWS provider": provider, "cdktf": cdktf, "ssh": ssh}
 )

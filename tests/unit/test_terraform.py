@@ -57,7 +57,7 @@ class TestVersion:
 
 
 def mirror(folder: Path) -> Path:
-    (folder / "registry.terraform.io" / "hashicorp" / "aws" / "5.100.0").mkdir(parents=True)
+    (folder / "registry.terraform.io" / "hashicorp" / "aws" / "5.100.0").mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -86,6 +86,64 @@ class TestProvider:
 
         with pytest.raises(TerraformError, match=rf"5\.100\.0 is not to be had.*Connect.*or set {MIRROR_VARIABLE}"):
             find_provider({})
+
+    @pytest.mark.parametrize(
+        ("text", "taken"),
+        [
+            ('provider_installation {\n  network_mirror {\n    url = "https://mirror.example.com/"\n  }\n}\n', True),
+            ('{"provider_installation": {"network_mirror": {"url": "https://mirror.example.com/"}}}', True),
+            ("# provider_installation {\n", False),
+            ('credentials "app.terraform.io" {\n  token = "provider_installation"\n}\n', False),
+        ],
+    )
+    def test_a_persons_own_configuration_says_from_where(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, taken: bool
+    ) -> None:
+        monkeypatch.setattr(terraform, "_usual_folders", lambda: iter([mirror(tmp_path / "usual")]))
+        monkeypatch.setattr(Path, "home", lambda: tmp_path)
+        named = tmp_path / "mine.tfrc"
+        for file, variables in (
+            (named, {"TF_CLI_CONFIG_FILE": str(named)}),
+            (named, {"TERRAFORM_CONFIG": str(named)}),
+            (tmp_path / ".terraformrc", {}),
+        ):
+            file.write_text(text, encoding="utf-8")
+
+            expected = ProviderSource(None, file) if taken else ProviderSource(tmp_path / "usual")
+            assert find_provider(variables) == expected
+            file.unlink()
+
+    def test_a_persons_own_configuration_is_used_as_it_is(self, tmp_path: Path, fake_terraform: FakeTerraform) -> None:
+        file = tmp_path / "mine.tfrc"
+        file.write_text('provider_installation {\n  direct {}\n}\ncredentials "x" {\n  token = "t"\n}\n')
+        base = fake_terraform(
+            f"""echo "$TF_CLI_CONFIG_FILE" >"{tmp_path}/asked"
+            mkdir -p "$TF_PLUGIN_CACHE_DIR/registry.terraform.io/hashicorp/aws/5.100.0/linux_amd64" """
+        )
+
+        variables = ProviderSource(None, file).environment(tmp_path / "build", base)
+
+        assert variables["TF_CLI_CONFIG_FILE"] == str(file)
+        assert (tmp_path / "asked").read_text().strip() == str(file)
+        # `terraform providers lock` asks the registry, whatever the configuration says.
+        assert variables["CDKTF_SKIP_PROVIDER_LOCK"] == "true"
+        cached = Path(variables["TF_PLUGIN_CACHE_DIR"], "registry.terraform.io", "hashicorp", "aws", "5.100.0")
+        assert (cached / "linux_amd64").is_dir()
+        # A token stays where it was.
+        assert not [each for each in (tmp_path / "build").rglob("*") if each.is_file() and each.read_text()]
+
+    def test_what_is_written_here_is_nobodys_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(terraform, "_usual_folders", lambda: iter([mirror(tmp_path / "usual")]))
+        variables = find_provider({}).environment(tmp_path / "build", {})
+
+        assert find_provider(variables).mirror == tmp_path / "usual"
+
+    def test_arguments_from_the_environment_do_not_reach_terraform(self, fake_terraform: FakeTerraform) -> None:
+        variables = fake_terraform(
+            """test -z "$TF_CLI_ARGS" && echo '{"terraform_version": "1.11.4"}' || echo "no such flag" """
+        )
+
+        assert require_terraform({**variables, "TF_CLI_ARGS": "-no-such-flag"}) == "1.11.4"
 
     def test_a_mirror_is_written_into_a_configuration_and_the_registry_left_alone(self, tmp_path: Path) -> None:
         variables = ProviderSource(Path("/somewhere/my mirror")).environment(tmp_path / "build")

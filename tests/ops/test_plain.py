@@ -1,0 +1,103 @@
+"""Terminals whose encoding is not UTF-8: what `ops`, set-up, shells and `make local` say stays readable on them."""
+
+import io
+import locale
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops import cli, environment, local, plain, shell
+from ops.embedded_aws import control
+from ops.environment import ROOT
+from tests.ops.aws_support import Person, clear
+
+
+def written(text: str, encoding: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What comes to stand on a terminal with that encoding."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding, write_through=True))
+    plain.readable()
+    print(text, end="")
+    return raw.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [
+        ("utf-8", "Looking … → für 3 € 日本 “ok”"),
+        ("iso8859-1", 'Looking ... -> für 3 ? ?? "ok"'),
+        ("ascii", 'Looking ... -> fur 3 ? ?? "ok"'),
+        ("cp1252", "Looking … -> für 3 € ?? “ok”"),
+    ],
+)
+def test_what_the_encoding_lacks_comes_in_letters_that_it_has(
+    encoding: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert written("Looking … → für 3 € 日本 “ok”", encoding, monkeypatch) == expected
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_doctor_ends_as_it_does_elsewhere(empty_endpoint: control.Endpoint, tmp_path: Path, encoding: str) -> None:
+    clear(empty_endpoint)
+    person = Person(tmp_path, empty_endpoint)
+    person.write()
+
+    ended = person.process("doctor", "mlcore", PYTHONIOENCODING=encoding)
+
+    assert "UnicodeEncodeError" not in ended.err
+    assert ended.status == 1
+    assert "-> ops bootstrap" in ended.words
+    assert "Looking ..." in ended.err
+
+
+@pytest.mark.parametrize("program", ["cli", "local", "shell"])
+def test_every_program_sees_to_it_first(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SeenToError(Exception):
+        pass
+
+    def seen_to() -> None:
+        raise SeenToError
+
+    monkeypatch.setattr(plain, "readable", seen_to)
+    main = {"cli": cli.main, "local": local.main, "shell": shell.main}[program]
+
+    with pytest.raises(SeenToError):
+        main(["down"] if program == "local" else ["--", "true"])
+
+
+def test_set_up_says_what_it_does() -> None:
+    program = (
+        "import sys\nfrom ops import set_up\n"
+        "set_up.set_up = lambda **_: print('Making .venv …')\nsys.exit(set_up.main([]))"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, b"Making .venv ?\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "given", "expected"),
+    [
+        ("UTF-8", {}, {}),
+        ("ANSI_X3.4-1968", {}, {}),  # the locale C
+        ("ISO-8859-1", {}, {"PYTHONIOENCODING": "ISO-8859-1:replace"}),
+        ("ISO-8859-1", {"PYTHONIOENCODING": "cp437"}, {}),
+    ],
+)
+def test_a_shell_keeps_the_terminals_encoding(
+    encoding: str, given: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locale, "getencoding", lambda: encoding)
+
+    assert environment._terminal(given) == expected
