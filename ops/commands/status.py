@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from constructs_lib.errored_state import ErroredState
-from ops import boot_report, boot_wait, locks, machines, power, push_state, reach, when
+from ops import boot_report, boot_wait, locks, machines, power, push_state, reach, training_run, when
 from ops.commands.base import (
     STACKS,
     Json,
@@ -117,15 +117,37 @@ def stop(
     machine: Annotated[Switched, typer.Argument(help="Which machine.")],
     no_wait: NoWait = False,
     timeout: Timeout = "30m",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, even when a training runs.")] = False,
     as_json: Json = False,
 ) -> None:
     """Stops the worker or the notebook, so that it no longer costs by the hour, and says what its disks still cost.
 
     The disks keep what is on them; local instance store (/scratch) does not. A stopped machine can be started again.
+    When a training runs it asks first.
 
     Example: `ops stop worker`
     """
+    if machine == "worker" and not yes:
+        _spare_training(may_ask=not as_json)
     _switch("stop", machine, no_wait, timeout, as_json)
+
+
+def _spare_training(*, may_ask: bool) -> None:
+    """Raises OpsError where a training runs and nobody agrees to end it."""
+    found = training_run.find(Session.open())
+    remarks = progress_console()
+    if isinstance(found, training_run.Unknown):
+        remarks.print(f"whether a training runs is not known: {found.reason}", style="yellow", highlight=False)
+    elif found:
+        if not may_ask or not sys.stdin.isatty():
+            raise OpsError(
+                f"{found.says}. Nothing was stopped: ops stop worker --yes stops it all the same; train --resume then "
+                "goes on from the last checkpoint"
+            )
+        remarks.print(f"{found.says[0].upper()}{found.says[1:]}", style="yellow", highlight=False, markup=False)
+        question = "Stop the worker? (train --resume goes on from the last checkpoint)"
+        if not typer.confirm(question, default=False, err=True):
+            raise OpsError("nothing was stopped")
 
 
 def _switch(what: str, name: Switched, no_wait: bool, timeout: str, as_json: bool) -> None:
