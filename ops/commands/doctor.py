@@ -93,7 +93,8 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
         yield "the rest", [unknown("the rest", "the settings are refused, so it is not known what to look for")]
         return
     yield "settings", [ok("settings", f"{session.name} in {session.settings.deployment.region}")]
-    for subject, look in tools.LOOKS.items():
+    looks = {**tools.LOOKS, **(tools.LOOKS_FOR_THE_WORKER if "train-model" in stacks else {})}
+    for subject, look in looks.items():
         yield subject, list(look())
     yield "states on this machine", list(state.errored(session, stacks))
     patient = Patient(session, stacks, key.expanduser() if key else None)

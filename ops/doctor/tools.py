@@ -1,4 +1,4 @@
-"""What must be on this machine: Terraform and its provider, Node and the cdktf CLI, ssh."""
+"""What must be on this machine: Terraform and its provider, Node and the cdktf CLI, ssh; for a worker rsync."""
 
 import json
 import os
@@ -11,9 +11,12 @@ from types import MappingProxyType
 from typing import Final
 
 from constructs_lib import variables as table
+from ops.commands.base import OpsError
 from ops.doctor.report import Finding, ok, problem
 from ops.environment import ROOT
+from ops.ssh import SSM_PROGRAMS
 from ops.terraform import PROVIDER_VERSION, TerraformError, find_provider, require_terraform
+from ops.transfer import require_rsync
 
 _SECONDS: Final = 30
 
@@ -96,6 +99,27 @@ def ssh() -> Iterator[Finding]:
     yield ok("ssh", re.split(r"[, ]", said)[0])
 
 
+def rsync() -> Iterator[Finding]:
+    """ops push and ops pull, by which data comes to the worker and models from it, need it."""
+    try:
+        require_rsync()
+    except OpsError as error:
+        what, _, fix = str(error).rpartition(": ")
+        yield problem("rsync", f"{what}, and ops push and pull need it", fix)
+        return
+    yield ok("rsync", (_first_line(["rsync", "--version"]) or "its version is not told").replace("  ", " "))
+
+
+def session_manager() -> Iterator[Finding]:
+    """What reaches the worker without an open port, for who wants that."""
+    missing = [program for program in SSM_PROGRAMS if shutil.which(program) is None]
+    if missing:
+        only = "only --via ssm of ops ssh, push, pull and tunnel needs it"
+        yield ok("Session Manager", f"not on this machine: {', '.join(missing)}; {only}")
+    else:
+        yield ok("Session Manager", " and ".join(SSM_PROGRAMS))
+
+
 def _first_line(command: Sequence[str]) -> str | None:
     """What a program says first, on either output; None when it cannot be run."""
     try:
@@ -110,4 +134,8 @@ def _first_line(command: Sequence[str]) -> str | None:
 
 LOOKS: Final[Mapping[str, Callable[[], Iterator[Finding]]]] = MappingProxyType(
     {"environment": variables, "terraform": terraform, "AWS provider": provider, "cdktf": cdktf, "ssh": ssh}
+)
+# Of those who train.
+LOOKS_FOR_THE_WORKER: Final[Mapping[str, Callable[[], Iterator[Finding]]]] = MappingProxyType(
+    {"rsync": rsync, "Session Manager": session_manager}
 )

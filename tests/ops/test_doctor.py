@@ -424,7 +424,7 @@ def path_without(person: Person, *hidden: str) -> str:
     """A PATH with everything that doctor runs but `hidden`."""
     folder = person.home / "bin"
     folder.mkdir()
-    for program in {"terraform", "ssh", "ssh-keygen", "ssh-add"} - set(hidden):
+    for program in {"terraform", "ssh", "ssh-keygen", "ssh-add", "rsync"} - set(hidden):
         found = shutil.which(program)
         assert found is not None
         (folder / program).symlink_to(found)
@@ -460,6 +460,46 @@ def test_no_ssh(person: Person) -> None:
     ended = person.ops("doctor", "--json", PATH=path_without(person, "ssh"))
 
     is_the_only_problem(ended, "ssh", "ssh is not on the PATH", "install OpenSSH's client")
+
+
+def test_no_rsync(person: Person) -> None:
+    without = path_without(person, "rsync")
+
+    is_the_only_problem(
+        person.ops("doctor", "--json", PATH=without), "rsync", "ops push and pull need it", "apt-get install rsync"
+    )
+    assert problems(person.ops("doctor", "mlcore", "stats-monitor", "--json", PATH=without)) == []
+
+
+def test_an_rsync_that_cannot_go_on(person: Person) -> None:
+    """As macOS has it."""
+    old = person.home / "old"
+    old.mkdir()
+    (old / "rsync").write_text("#!/bin/sh\necho 'openrsync: protocol version 29'\n", encoding="utf-8")
+    (old / "rsync").chmod(0o755)
+    ended = person.ops("doctor", "train-model", "--json", PATH=f"{old}{os.pathsep}{os.environ['PATH']}")
+
+    state, said, fix = finding(ended, "rsync")
+    assert state == "problem"
+    assert f"{old}/rsync is not rsync 3.1 or newer (openrsync: protocol version 29)" in said
+    assert fix is not None
+    assert "brew install rsync" in fix
+
+
+def test_session_manager_is_for_who_wants_it(person: Person) -> None:
+    there = person.home / "programs"
+    there.mkdir()
+    (there / "aws").write_text("#!/bin/sh\n", encoding="utf-8")
+    (there / "aws").chmod(0o755)
+    path = f"{there}{os.pathsep}{path_without(person, 'session-manager-plugin')}"
+
+    ended = person.ops("doctor", "train-model", "--json", PATH=path)
+
+    assert finding(ended, "Session Manager") == (
+        "ok",
+        "not on this machine: session-manager-plugin; only --via ssm of ops ssh, push, pull and tunnel needs it",
+        None,
+    )
 
 
 def project(folder: Path, *, node: str, cli: str) -> Path:
