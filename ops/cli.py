@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from constructs_lib.refused import printable_lines
 from modules_equiv.settings import SettingsError
 from ops import plain
-from ops.commands import account, cost, doctor, notebook, push_state, remote, status
+from ops.commands import account, adopt, cost, doctor, notebook, push_state, remote, status
 from ops.commands.base import OpsError, explained, progress_console, show_json
 from ops.embedded_aws.control import EmbeddedAwsError
 from ops.environment import ROOT
@@ -43,7 +43,7 @@ def _root(show_version: Version = False) -> None:
         raise typer.Exit
 
 
-for module in (account, doctor, cost, status, push_state, remote, notebook):
+for module in (account, adopt, doctor, cost, status, push_state, remote, notebook):
     module.register(app)
 
 

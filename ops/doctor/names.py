@@ -141,8 +141,7 @@ def _problem(patient: Patient, stack: str, taken: list[tuple[str, str]]) -> Find
         f"there already, and not in {place}: {', '.join(shown for shown, _ in taken)}. A deploy would fail at them "
         "when it has made other things",
         "if another state has them: name its state.bucket and state.prefix, or choose another deployment.name. If no "
-        f"state has them: delete them, or take them over (cdktf synth; in cdktf.out/stacks/{stack}: terraform init; "
-        f"terraform import ADDRESS ID, for {addresses})",
+        f"state has them: delete them, or bring them in (ops adopt {stack}, for {addresses})",
     )
 
 

@@ -89,6 +89,16 @@ def test_a_lifecycle_configuration_has_tags_and_can_be_changed(sagemaker: "SageM
     assert described["OnStart"] == [{"Content": "dHdv"}]
 
 
+def test_lifecycle_configurations_are_listed_by_a_part_of_their_name(sagemaker: "SageMakerClient") -> None:
+    for name in ("listed-one", "another"):
+        sagemaker.create_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName=name)
+
+    found = sagemaker.list_notebook_instance_lifecycle_configs(NameContains="listed-")
+    (one,) = found["NotebookInstanceLifecycleConfigs"]
+    assert one["NotebookInstanceLifecycleConfigName"] == "listed-one"
+    assert one["NotebookInstanceLifecycleConfigArn"].endswith(":notebook-instance-lifecycle-config/listed-one")
+
+
 def test_tags_of_a_missing_lifecycle_configuration_are_refused(sagemaker: "SageMakerClient") -> None:
     arn = "arn:aws:sagemaker:us-east-1:123456789012:notebook-instance-lifecycle-config/missing"
     with pytest.raises(ClientError) as refused:

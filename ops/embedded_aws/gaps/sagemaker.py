@@ -147,6 +147,26 @@ def update_lifecycle_config(self: SageMakerResponse) -> ActionResult:
     return EmptyResult()
 
 
+def list_lifecycle_configs(self: SageMakerResponse) -> ActionResult:
+    """ListNotebookInstanceLifecycleConfigs: NameContains; all on one page.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ListNotebookInstanceLifecycleConfigs.html
+    """
+    part = self._get_param("NameContains", "")
+    found = self.sagemaker_backend.notebook_instance_lifecycle_configurations.values()
+    listed = [
+        {
+            "NotebookInstanceLifecycleConfigName": each.notebook_instance_lifecycle_config_name,
+            "NotebookInstanceLifecycleConfigArn": each.arn,
+            "CreationTime": each.creation_time,
+            "LastModifiedTime": each.last_modified_time,
+        }
+        for each in found
+        if part in each.notebook_instance_lifecycle_config_name
+    ]
+    return ActionResult({"NotebookInstanceLifecycleConfigs": listed})
+
+
 def _lifecycle_config(response: SageMakerResponse) -> FakeSageMakerNotebookInstanceLifecycleConfig:
     name = response._get_param("NotebookInstanceLifecycleConfigName")
     backend = response.sagemaker_backend
@@ -250,6 +270,7 @@ def install() -> None:
     add(SageMakerResponse, "list_code_repositories", list_code_repositories)
     wrap(SageMakerResponse, "create_notebook_instance_lifecycle_config", create_lifecycle_config)
     add(SageMakerResponse, "update_notebook_instance_lifecycle_config", update_lifecycle_config)
+    add(SageMakerResponse, "list_notebook_instance_lifecycle_configs", list_lifecycle_configs)
     replace(FakeSagemakerNotebookInstance, "validate_instance_type", validate_instance_type)
     wrap(SageMakerResponse, "create_notebook_instance", create_notebook_instance)
     add(SageMakerResponse, "update_notebook_instance", update_notebook_instance)

@@ -1,0 +1,93 @@
+"""`ops` adopt: what a killed run made and lost."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from ops import adopt as adoption
+from ops.adopt import Lost
+from ops.commands.base import STACKS, Json, OpsError, Session, console, require_stack, show
+from ops.locks import read_lock
+from ops.progress import progress
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(adopt)
+
+
+def adopt(
+    stack: Annotated[
+        str | None, typer.Argument(metavar="[STACK]", help="Which stack; all of them when left out.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Bring it in without asking.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Finds what a killed deploy made and did not write down, and brings it into the state.
+
+    It goes by the names and tags of this deployment. Nothing in AWS is changed; the next deploy goes on from there.
+    What another state has (another bucket or prefix) must not be brought in: look at what is shown before you agree.
+
+    Example: `ops adopt mlcore`
+    """
+    if stack is not None:
+        require_stack(stack)
+    session = Session.open()
+    wanted = [stack] if stack else list(STACKS)
+    with progress("Asking AWS …"):
+        for name in wanted:
+            if read_lock(session, name):
+                raise OpsError(f"{name} is locked: let that run end; if it is gone: ops unlock {name}")
+        found = {name: adoption.find(session, name) for name in wanted}
+    shown = [Text(f"{name}: {one.address}  {', '.join(one.ids)}") for name, lost in found.items() for one in lost]
+    if shown and not as_json:
+        console().print(Group(Text("in AWS, and in no state of this deployment:"), *shown))
+    agreed = bool(shown) and (yes or (not as_json and _agreed()))
+    done: list[str] = []
+    problems: list[str] = []
+    for name, lost in found.items():
+        for one in lost if agreed else []:
+            with progress(f"{name}: {one.address} …"):
+                _bring_in(session, name, one, done, problems)
+    lines = [Text(problem, style="red") for problem in problems]
+    lines.append(Text(_last_line(bool(shown), done)))
+    show(Group(*lines), _document(found, done, problems), as_json=as_json)
+    return 0 if len(done) == len(shown) else 1
+
+
+def _bring_in(session: Session, stack: str, lost: Lost, done: list[str], problems: list[str]) -> None:
+    if len(lost.ids) > 1:
+        problems.append(
+            f"{stack}: {lost.address} is there {len(lost.ids)} times ({', '.join(lost.ids)}): delete all but the one "
+            "that is in use, and run this again"
+        )
+        return
+    try:
+        adoption.bring_in(session, stack, lost)
+        done.append(f"{stack}: {lost.address}")
+    except OpsError as error:
+        problems.append(f"{stack}: {error}")
+
+
+def _agreed() -> bool:
+    return typer.confirm("Bring it into the state?", default=False, err=True)
+
+
+def _last_line(any_found: bool, done: list[str]) -> str:
+    if not any_found:
+        return "nothing of this deployment is in AWS and in no state"
+    return f"brought in: {len(done)}. The next deploy goes on from there" if done else "nothing was brought in"
+
+
+def _document(found: dict[str, list[Lost]], done: list[str], problems: list[str]) -> dict[str, Any]:
+    return {
+        "found": [
+            {"stack": name, "address": one.address, "ids": list(one.ids)}
+            for name, lost in found.items()
+            for one in lost
+        ],
+        "adopted": done,
+        "problems": problems,
+    }
