@@ -48,4 +48,7 @@ def expression(text: str) -> str:
 
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    # cdktf takes any closing brace for the expression's end, and writes the references behind it as `${...}`, which
+    # Terraform refuses within an expression: ESCAPE_TOKEN_END_REGEX of its lib/tokens/private/encoding.js.
+    escaped = escaped.replace("}", "\\u007d")
     return f'"{escaped}"'

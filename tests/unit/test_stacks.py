@@ -953,6 +953,7 @@ def test_another_script_of_the_notebook_has_another_name() -> None:
 
     content = script["on_start"].removeprefix("${base64encode(").removesuffix(")}")
     assert script["name"] == f'${{format("ml-core-mount-efs-%s", substr(sha256({content}), 0, 8))}}'
+    assert "${" not in content  # within an expression a reference is bare
     assert script["lifecycle"] == {"create_before_destroy": True}
     reference = "${aws_sagemaker_notebook_instance_lifecycle_configuration.mount_efs.name}"
     assert notebook["lifecycle_config_name"] == reference

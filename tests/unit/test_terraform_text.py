@@ -1,11 +1,13 @@
 """Text for Terraform, and user data made of it."""
 
+import json
 import os
 import random
 import subprocess
 from pathlib import Path
 
 import pytest
+from cdktf import TerraformLocal, TerraformStack, Testing
 
 from constructs_lib.terraform_text import expression, lines, literal
 from constructs_lib.user_data import USER_DATA_LIMIT, UserDataError, archive, render, unpacked, values
@@ -41,6 +43,18 @@ def test_an_expression_keeps_references_outside_its_strings() -> None:
     made = expression("ID=${TfToken[TOKEN.7]}\nNAME=${TfToken[TOKEN.12]}")
 
     assert made == 'join("", ["ID=", ${TfToken[TOKEN.7]}, "\\nNAME=", ${TfToken[TOKEN.12]}, ""])'
+
+
+def test_a_brace_in_an_expression_does_not_end_it() -> None:
+    """cdktf counts braces in strings too, and would write the references behind one as it does outside expressions."""
+    app = Testing.app()
+    stack = TerraformStack(app, "stack")
+    reference = TerraformLocal(stack, "of", {"x": 1}).as_string
+    TerraformLocal(stack, "made", f"${{base64encode({expression(f'f() {{ a; }}; ID={reference}')})}}")
+
+    made = json.loads(Testing.synth(stack))["locals"]["made"]
+
+    assert made == '${base64encode(join("", ["f() { a; \\u007d; ID=", local.of, ""]))}'
 
 
 @pytest.fixture
