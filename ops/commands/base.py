@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Final
@@ -11,9 +11,10 @@ import boto3
 import typer
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-from constructs_lib.refused import did_you_mean
+from constructs_lib.refused import did_you_mean, printable_lines
 from modules_equiv.settings import Settings, load_settings
 from ops import aws_trouble, when
 from ops.profiles import login_bridge
@@ -126,14 +127,25 @@ def show_json(document: Any) -> None:
     print(json.dumps(document, indent=2, default=str), flush=True)
 
 
+class _LiteralConsole(Console):
+    """What it shows came from machines, tags, locks and files of anybody: a terminal must not obey any of it."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Generator[Segment, None, None]:
+        """The pieces that are printed. Those that are rich's own, to move the cursor, say so."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control else Segment(printable_lines(piece.text), piece.style)
+
+
 def console() -> Console:
     """For results. Colours and width follow the terminal; a pipe gets plain text."""
-    return Console()
+    return _LiteralConsole()
 
 
 def progress_console() -> Console:
     """For progress and remarks: standard error, so that results can be piped."""
-    return Console(stderr=True)
+    return _LiteralConsole(stderr=True)
 
 
 def explained(error: BotoCoreError | ClientError) -> str:
