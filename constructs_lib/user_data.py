@@ -74,7 +74,6 @@ def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit
             "#!/bin/bash",
             "set -euo pipefail",
             f"install -d -m 0755 {FOLDER} {Path(ENV_FILE).parent}",
-            # First: after braces that do not match, cdktf would write references as they are outside of expressions.
             f"cat >{ENV_FILE}.new <<'{_END_OF_VALUES}'",
             *(f"{key}={value}" for key, value in values.items() if key not in known),
             _END_OF_VALUES,
