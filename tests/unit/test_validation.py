@@ -12,6 +12,7 @@ from tests.unit.synthesis import Json, synthesize
 
 ALL = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
 
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-44cd-86ef-1234567890ab"
 # Everything that can be set, in another region.
 EVERYTHING = {
     "DEPLOYMENT__NAME": "ada",
@@ -19,16 +20,22 @@ EVERYTHING = {
     "MLCORE__VPC_CIDR": "172.18.0.0/16",
     "MLCORE__JUMP_AMI": "ami-0123456789abcdef0",
     "MLCORE__ALLOW_EFS_DESTROY": "true",
+    "MLCORE__RESTORED_FOLDER": "aws-backup-restore_2026-11-30T10-15-00-123456Z",
     "STATS_MONITOR__AMI": "ami-0123456789abcdef0",
     "TRAIN_MODEL__AMI": "ami-0123456789abcdef0",
     "TRAIN_MODEL__INSTANCE_TYPE": "dl1.24xlarge",
     "TRAIN_MODEL__DATA_S3_URI": "s3://pics/msls",
+    "TRAIN_MODEL__DATA_S3_KMS_KEY_ARN": KEY,
     "TRAIN_MODEL__OUTPUT_S3_URI": "s3://out/runs",
+    "TRAIN_MODEL__OUTPUT_S3_KMS_KEY_ARN": KEY,
     "TRAIN_MODEL__DATA_VOLUME__RESTORE": "snap-0123456789abcdef0",
     "TRAIN_MODEL_DEV__INSTANCE_TYPE": "ml.g5.xlarge",
     "TRAIN_MODEL_DEV__DATA_S3_URI": "s3://pics",
+    "TRAIN_MODEL_DEV__DATA_S3_KMS_KEY_ARN": KEY,
     "TRAIN_MODEL_DEV__OUTPUT_S3_URI": "s3://out/notebook",
+    "TRAIN_MODEL_DEV__OUTPUT_S3_KMS_KEY_ARN": KEY,
     "STATE__USE_PATH_STYLE": "true",
+    "STATE__KMS_KEY_ARN": KEY,
 }
 
 CASES = [
