@@ -11,6 +11,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from constructs_lib.refused import printable_lines
+from constructs_lib.variables import RefusedVariableError
 from modules_equiv.settings import SettingsError
 from ops import plain
 from ops.commands import account, adopt, cost, doctor, notebook, push_state, remote, status
@@ -103,7 +104,7 @@ def _run(given: list[str]) -> int:
         return _said("interrupted", given, _INTERRUPTED)
     except OpsError as error:
         return _said(str(error), given, error.status)
-    except (SettingsError, TerraformError, EmbeddedAwsError) as error:
+    except (SettingsError, TerraformError, EmbeddedAwsError, RefusedVariableError) as error:
         return _said(str(error), given, 1)
     except (BotoCoreError, ClientError) as error:
         return _said(explained(error), given, 1)

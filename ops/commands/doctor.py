@@ -26,6 +26,7 @@ from ops.doctor import (
     state,
     tools,
     volumes,
+    vpc,
 )
 from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown
 from ops.progress import progress
@@ -109,6 +110,7 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
         *machines.CHECKS,
         *volumes.CHECKS,
         *backups.CHECKS,
+        *vpc.CHECKS,
         *quotas.CHECKS,
     )
     if who.arn is None or who.account is None:
