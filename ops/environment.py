@@ -20,6 +20,7 @@ _TERRAFORM = Path(__file__).resolve().parent / "terraform_for_cli.py"
 # Node would end the CLI and take their Terraforms with it. It is asked for at the end. Whatever is not, still makes the
 # exit status 1: https://nodejs.org/docs/latest-v22.x/api/cli.html#--unhandled-rejectionsmode
 _NODE_OPTIONS = "--unhandled-rejections=warn-with-error-code"
+_NODE_MEMORY = "--max-old-space-size=4096"  # MiB; as cdktf-cli 0.21.0 has it by default
 
 # What the embedded AWS fills in for a person who has no account. The address is one reserved for documentation (RFC
 # 5737).
@@ -66,7 +67,10 @@ def commands(
 
 def _node_options(given: str) -> str:
     """The person's options and ours. A shell within a shell has them already."""
-    return given if _NODE_OPTIONS in given else f"{given} {_NODE_OPTIONS}".strip()
+    # The CLI sets this one, but only where nothing else is set, and otherwise complains at every command.
+    memory = "" if "--max-old-space-size" in given.replace("_", "-") else _NODE_MEMORY
+    ours = "" if _NODE_OPTIONS in given else _NODE_OPTIONS
+    return " ".join(filter(None, (given, ours, memory)))
 
 
 def _terminal(base: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from constructs_lib import variables
 from constructs_lib.variables import TABLE, RefusedVariableError, row_of
-from ops import environment, local, set_up, shell, terraform
+from ops import cli, environment, local, set_up, shell, terraform
 from ops.embedded_aws.control import Endpoint
 from ops.environment import ROOT
 from ops.terraform import ProviderSource
@@ -226,6 +226,37 @@ def test_what_a_start_up_file_sets_again_is_taken_out_of_an_interactive_shell(
     )
 
     assert ended.stdout == "gone a 'b\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", ["--unhandled-rejections=warn-with-error-code", "--max-old-space-size=4096"]),
+        (
+            "--no-warnings",
+            ["--no-warnings", "--unhandled-rejections=warn-with-error-code", "--max-old-space-size=4096"],
+        ),
+        ("--max_old_space_size=512", ["--max_old_space_size=512", "--unhandled-rejections=warn-with-error-code"]),
+    ],
+)
+def test_a_persons_options_of_node_come_with_those_that_the_cli_needs(given: str, expected: list[str]) -> None:
+    options = environment._node_options(given)
+
+    assert options.split() == expected
+    assert environment._node_options(options) == options  # a shell within a shell
+
+
+def test_ops_says_which_variable_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        variables.refuse({"TF_WORKSPACE": "dev"}, "shell")
+
+    monkeypatch.setattr(cli, "app", refused)
+
+    assert cli.main(["status"]) == 1
+
+    assert "ops: TF_WORKSPACE is set in the environment" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_shell_within_the_local_one_does_not_speak_of_your_account() -> None:
