@@ -70,7 +70,7 @@ def _node_options(given: str) -> str:
     # The CLI sets this one, but only where nothing else is set, and otherwise complains at every command.
     memory = "" if "--max-old-space-size" in given.replace("_", "-") else _NODE_MEMORY
     ours = "" if _NODE_OPTIONS in given else _NODE_OPTIONS
-    return " ".join(filter(None, (given, ours, memory)))
+    return " ".join(filter(None, (given, memory, ours)))
 
 
 def _terminal(base: Mapping[str, str]) -> dict[str, str]:

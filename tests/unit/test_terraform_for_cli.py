@@ -92,11 +92,19 @@ def test_the_persons_own_log_of_terraform_is_left_alone(tmp_path: Path, monkeypa
     assert said == "/my/log \n"
 
 
-def test_the_cli_is_told_to_run_it_and_to_bear_a_failure() -> None:
-    found = environment.commands({**os.environ, "NODE_OPTIONS": "--max-old-space-size=4096"})
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", "--max-old-space-size=4096 --unhandled-rejections=warn-with-error-code"),
+        ("--max-old-space-size=99", "--max-old-space-size=99 --unhandled-rejections=warn-with-error-code"),
+        ("--trace-gc", "--trace-gc --max-old-space-size=4096 --unhandled-rejections=warn-with-error-code"),
+    ],
+)
+def test_the_cli_is_told_to_run_it_and_to_bear_a_failure(given: str, expected: str) -> None:
+    found = environment.commands({**os.environ, "NODE_OPTIONS": given})
     again = environment.commands(found)
 
     assert Path(found["TERRAFORM_BINARY_NAME"]) == PROGRAM
     assert os.access(PROGRAM, os.X_OK)
-    assert found["NODE_OPTIONS"] == "--max-old-space-size=4096 --unhandled-rejections=warn-with-error-code"
-    assert again["NODE_OPTIONS"] == found["NODE_OPTIONS"]
+    assert found["NODE_OPTIONS"] == expected
+    assert again["NODE_OPTIONS"] == expected
