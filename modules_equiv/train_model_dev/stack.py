@@ -59,21 +59,22 @@ _DESCRIBES: Final = [
 
 
 def _network_interface(region: str, subnet_arn: str, security_group_arns: Sequence[str]) -> list[Statement]:
-    """A notebook in a VPC brings its own network interface: in its own subnet, with its own security groups, and
-    nobody but SageMaker may be let attach it.
+    """A notebook in a VPC brings its own network interface: in its own subnet, with its own security groups.
+
+    SageMaker then permits its own account to attach it. Nothing that AWS publishes says whether that call names the
+    service (`ec2:AuthorizedService`, as CodeBuild's does) or an account; a condition on a guess would end in a notebook
+    that cannot start.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html; resources and condition keys:
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
     """
     interfaces = [f"arn:aws:ec2:{region}:*:network-interface/*"]
     here: dict[str, dict[str, object]] = {"ArnEquals": {"ec2:Subnet": subnet_arn}}
-    of_sagemaker: dict[str, object] = {"ec2:AuthorizedService": SAGEMAKER}
     return [
         allow(_DESCRIBES, ["*"]),
         allow(["ec2:CreateNetworkInterface"], [subnet_arn, *security_group_arns]),
         allow(["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"], interfaces, here),
-        allow(["ec2:CreateNetworkInterfacePermission"], interfaces, {**here, "StringEquals": of_sagemaker}),
-        allow(["ec2:DeleteNetworkInterfacePermission"], interfaces, here),
+        allow(["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterfacePermission"], interfaces, here),
     ]
 
 

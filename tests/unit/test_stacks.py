@@ -778,7 +778,7 @@ class TestIam:
             },
         ]
 
-    def test_only_sagemaker_may_be_let_attach_the_notebooks_interface(self) -> None:
+    def test_the_notebook_handles_network_interfaces_of_its_own_subnet_only(self) -> None:
         policy = only(synthesize()["train-model-dev"]["resource"]["aws_iam_policy"])["policy"]
         written = [
             found
@@ -793,11 +793,10 @@ class TestIam:
             (["ec2:CreateNetworkInterface"], [subnet, *groups], None),
             (["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"], interfaces, {"ArnEquals": here}),
             (
-                ["ec2:CreateNetworkInterfacePermission"],
+                ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterfacePermission"],
                 interfaces,
-                {"ArnEquals": here, "StringEquals": {"ec2:AuthorizedService": "sagemaker.amazonaws.com"}},
+                {"ArnEquals": here},
             ),
-            (["ec2:DeleteNetworkInterfacePermission"], interfaces, {"ArnEquals": here}),
         ]
 
     def test_the_notebook_writes_its_own_log_streams(self) -> None:

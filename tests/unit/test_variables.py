@@ -231,10 +231,10 @@ def test_what_a_start_up_file_sets_again_is_taken_out_of_an_interactive_shell(
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("", ["--unhandled-rejections=warn-with-error-code", "--max-old-space-size=4096"]),
+        ("", ["--max-old-space-size=4096", "--unhandled-rejections=warn-with-error-code"]),
         (
             "--no-warnings",
-            ["--no-warnings", "--unhandled-rejections=warn-with-error-code", "--max-old-space-size=4096"],
+            ["--no-warnings", "--max-old-space-size=4096", "--unhandled-rejections=warn-with-error-code"],
         ),
         ("--max_old_space_size=512", ["--max_old_space_size=512", "--unhandled-rejections=warn-with-error-code"]),
     ],
