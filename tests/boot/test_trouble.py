@@ -19,7 +19,7 @@ def data_disk(workshop: Workshop) -> Disk:
     return disk
 
 
-# A stage, and a program that it calls: there the test holds it. Two stages call none here: aws_cli and accelerator.
+# A stage, and a program that it calls: there the test holds it. Three call none here: aws_cli, accelerator, hold.
 # Not every_boot: as with cloud-init, user data is not run again, and what repeats it is not there before its end.
 INSIDE = {
     "data": "blkid",
@@ -78,7 +78,7 @@ def test_killed_in_the_middle_of_every_stage_and_run_again(workshop: Workshop) -
 
     assert (status.state, status.failed) == READY
     assert machine.exit_status() == 0
-    assert {entry["stage"] for entry in status.stages} == {*INSIDE, "every_boot", "aws_cli", "accelerator"}
+    assert {entry["stage"] for entry in status.stages} == {*INSIDE, "every_boot", "aws_cli", "accelerator", "hold"}
     assert machine.calls("mkfs.xfs") == machine.calls("mkfs.ext4") == []
     assert machine.read("/data/images") == "precious\n"
     assert {disk.probe("UUID")} == uuids
