@@ -8,7 +8,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from rich.table import Table
 from constructs_lib import variables as table
 from constructs_lib.variables import RefusedVariableError
 from modules_equiv.settings import Settings, SettingsError, load_settings
-from ops import environment, plain, state_bucket
-from ops.commands.base import STACKS
+from ops import environment, plain
+from ops.commands.base import STACKS, Session
 from ops.embedded_aws import control
 from ops.embedded_aws.control import EmbeddedAwsError
 from ops.environment import BUILD, LOCAL_BUCKET, LOCAL_KEY_PAIR, LOCAL_SETTINGS, ROOT
+from ops.state_bucket import StateBucket
 from ops.terraform import TerraformError
 
 SERVER_DIR = BUILD / "embedded-aws"
@@ -122,11 +122,9 @@ def down(console: Console) -> None:
 
 
 def prepare_account(settings: Settings, endpoint: control.Endpoint, folder: Path) -> None:
-    """What a person has before the first deploy: a versioned state bucket and a key pair, kept in `folder`."""
-    s3 = _client("s3", endpoint, settings.state.region)
-    with suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
-        s3.create_bucket(Bucket=LOCAL_BUCKET, **state_bucket.location(settings.state.region))
-    s3.put_bucket_versioning(Bucket=LOCAL_BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    """What a person has before the first deploy: a bucket by `ops bootstrap`, and a key pair, kept in `folder`."""
+    for _step in StateBucket(_session(settings, endpoint)).make_right(check=False):
+        pass
     ec2 = _client("ec2", endpoint, settings.deployment.region)
     names = [pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"]]
     if LOCAL_KEY_PAIR not in names:
@@ -136,6 +134,16 @@ def prepare_account(settings: Settings, endpoint: control.Endpoint, folder: Path
         file.unlink(missing_ok=True)
         file.touch(mode=0o600)
         file.write_text(private, encoding="utf-8")
+
+
+def _session(settings: Settings, endpoint: control.Endpoint) -> Session:
+    """As `Session.open()` gives it in `make local-shell`, whatever the environment of this process says."""
+
+    class Local(Session):
+        def client(self, service: str, region: str | None = None) -> Any:
+            return _client(service, endpoint, region or settings.deployment.region)
+
+    return Local(settings)
 
 
 def _settings() -> Settings:

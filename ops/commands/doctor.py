@@ -28,7 +28,7 @@ from ops.doctor import (
     volumes,
     vpc,
 )
-from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown
+from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown, without_gaps
 from ops.progress import progress
 from ops.settings_file import settings_path
 
@@ -59,6 +59,7 @@ def doctor(stacks: Stacks = None, key: Key = None, as_json: Json = False) -> Non
         for subject, found in _examine(chosen, key):
             findings.extend(found)
             say(f"Looking … {subject} done")
+    findings = without_gaps(findings)
     counts = {name: sum(finding.state == name for finding in findings) for name in _STYLES}
     document: dict[str, Any] = {
         "stacks": chosen,

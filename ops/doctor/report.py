@@ -15,6 +15,8 @@ from ops.commands.base import OpsError, Session, explained
 # What the embedded AWS answers to a call that it lacks (ops/embedded_aws/server.py, whose imports are for the server).
 NOT_IMPLEMENTED: Final = "NotImplementedByEmbeddedAWS"
 
+_LACKS: Final = "the embedded AWS does not have"
+
 State = Literal["ok", "problem", "unknown"]
 
 
@@ -26,6 +28,20 @@ class Finding:
     state: State
     detail: str
     fix: str | None = None
+
+    @property
+    def is_of_a_gap(self) -> bool:
+        """Whether it is unknown only because the embedded AWS lacks the call."""
+        return self.state == "unknown" and _LACKS in self.detail
+
+
+def without_gaps(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings; of what the embedded AWS cannot tell, one line, since nothing there can fail by it."""
+    gaps = [finding.subject for finding in findings if finding.is_of_a_gap]
+    others = [finding for finding in findings if not finding.is_of_a_gap]
+    if gaps:
+        others.append(ok("embedded AWS", f"refuses nothing by these, so they were left out: {', '.join(gaps)}"))
+    return others
 
 
 def ok(subject: str, detail: str) -> Finding:
@@ -147,7 +163,7 @@ def why_unknown(error: ClientError | BotoCoreError) -> str:
         if is_denied(error):
             return f"these credentials may not call {error.operation_name}"
         if error.response["Error"]["Code"] == NOT_IMPLEMENTED:
-            return f"the embedded AWS does not have {error.operation_name}"
+            return f"{_LACKS} {error.operation_name}"
     return explained(error)
 
 

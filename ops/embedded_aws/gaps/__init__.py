@@ -6,11 +6,11 @@ A closure answers as the API documents, never so that a plan happens to be clean
 
 from functools import cache
 
-from ops.embedded_aws.gaps import backup, ec2, efs, network, s3, sagemaker, ssm, volumes
+from ops.embedded_aws.gaps import backup, ec2, efs, network, s3, sagemaker, ssm, sts, volumes
 
 
 @cache
 def install() -> None:
     """Closes every gap in this process, once."""
-    for service in (backup, ec2, efs, network, s3, sagemaker, ssm, volumes):
+    for service in (backup, ec2, efs, network, s3, sagemaker, ssm, sts, volumes):
         service.install()
