@@ -89,6 +89,7 @@ def worker(ground: Ground) -> Iterator[tuple[Workshop, Machine]]:
             "/etc/ml-infra/boot.env", f"BOOT_PROFILE=none\nDATA_VOLUME_ID={VOLUME_ID}\nAWS_REGION=us-east-1\n"
         )
         machine.stand_in("systemctl")
+        machine.stand_in("systemd-run")
         machine.stand_in("sleep", "exec /usr/bin/sleep 0.01")
         for name in MKFS:
             # On the disk, since the power may go.
