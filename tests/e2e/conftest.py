@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -96,14 +98,39 @@ def new_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
         base |= {"CI": "1", "ML_INFRA_SETTINGS": os.devnull}
         settings = load_settings(environ=base | environment.LOCAL_SETTINGS)
         local.prepare_account(settings, endpoint, folder)
-        variables = local.variables(endpoint, settings.deployment.region, base) | {
-            "CDKTF_OUTPUT": str(folder / "cdktf.out")
+        variables = local.variables(endpoint, settings.deployment.region, base)
+        variables |= {
+            "CDKTF_OUTPUT": str(folder / "cdktf.out"),
+            # Before the real one: with it every call says which stack it is for.
+            "PATH": os.pathsep.join([str(terraform_that_tells_its_stack(folder)), variables["PATH"]]),
         }
         return Shell(variables)
 
     yield make
     for folder in folders:
         control.stop(folder)
+
+
+def terraform_that_tells_its_stack(folder: Path) -> Path:
+    """A folder with a `terraform` that is the real one, in whose calls to AWS is the name of the folder it runs in.
+
+    The CLI runs it in the stack's folder. It sets the variable itself, to one value for all stacks.
+    """
+    real = shutil.which("terraform")
+    assert real is not None
+    program = folder / "terraform of a stack" / "terraform"
+    program.parent.mkdir()
+    lines = [
+        "#!/bin/sh",
+        'export TF_APPEND_USER_AGENT="stack/${PWD##*/}"',
+        # Of boto3 in what Terraform runs: https://docs.aws.amazon.com/sdkref/latest/guide/feature-appid.html
+        'export AWS_SDK_UA_APP_ID="${PWD##*/}"',
+        f'exec {shlex.quote(real)} "$@"',
+        "",
+    ]
+    program.write_text("\n".join(lines), encoding="utf-8")
+    program.chmod(0o755)
+    return program.parent
 
 
 @pytest.fixture(scope="module")

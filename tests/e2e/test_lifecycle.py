@@ -5,6 +5,7 @@ The tests of this module build on each other, in their order.
 
 import base64
 import json
+import os
 import re
 import subprocess
 import urllib.request
@@ -19,7 +20,9 @@ import pytest
 
 from constructs_lib import packed_user_data
 from constructs_lib.user_data import shipped, unpacked
-from ops.environment import LOCAL_BUCKET, ROOT
+from modules_equiv.settings import load_settings
+from ops.doctor.actions import groups
+from ops.environment import LOCAL_BUCKET, LOCAL_SETTINGS, ROOT
 from tests.e2e.conftest import Shell
 
 STACKS = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
@@ -29,6 +32,35 @@ NO_SNAPSHOT = {
     "ML_INFRA_STATS_MONITOR__SNAPSHOT_ON_DESTROY": "false",
 }
 TAG = [{"Name": "tag:deployment", "Values": ["ml-core"]}]
+# Each changes something in place, and all together every kind of resource that settings can change.
+CHANGED_IN_PLACE = {
+    "ML_INFRA_DEPLOYMENT__PROJECT": "another",
+    "ML_INFRA_ACCESS__DEPLOYER_CIDRS": "198.51.100.0/24",
+    "ML_INFRA_MLCORE__JUMP_INSTANCE_TYPE": "t3.small",
+    "ML_INFRA_STATS_MONITOR__INSTANCE_TYPE": "t3.large",
+    "ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SIZE_GB": "60",
+    "ML_INFRA_TRAIN_MODEL_DEV__OUTPUT_S3_URI": "s3://a-bucket/output",
+    "ML_INFRA_TRAIN_MODEL_DEV__VOLUME_SIZE_GB": "60",
+}
+# IAM's names where they differ from the API's: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html and
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html, each under "Permissions".
+IAM_ACTIONS = {
+    "s3:HeadObject": "s3:GetObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjects": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+}
+# "No permissions are required": https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+NO_PERMISSION = {"sts:GetCallerIdentity"}
+WITHOUT_A_CALL = {
+    # Of the caller without a call of Terraform's: a role that is passed on, the one that EFS makes for itself, the
+    # network interfaces of a mount target and of a notebook.
+    *("iam:PassRole", "iam:CreateServiceLinkedRole", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"),
+    *("ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"),
+    # Other machines and other changes than those above: not burstable, resized in place, policies, routes, scripts.
+    *("ec2:DescribeInstanceCreditSpecifications", "ec2:StartInstances", "ec2:DeleteTags", "ec2:ModifyVolume"),
+    *("iam:CreatePolicyVersion", "iam:DeletePolicyVersion", "ec2:DeleteRoute"),
+}
 
 
 def state(shell: Shell, stack: str) -> dict[str, Any]:
@@ -605,6 +637,16 @@ class TestDestroy:
         assert made == kept
         assert planned(shell, "train-model", **NO_SNAPSHOT) == {}
 
+    def test_settings_that_change_things_in_place(self, shell: Shell) -> None:
+        before = {stack: ids(shell, stack) for stack in STACKS}
+
+        shell.cdktf("deploy", "*", "--auto-approve", **NO_SNAPSHOT, **CHANGED_IN_PLACE).ok()
+
+        assert {stack: ids(shell, stack) for stack in STACKS} == before
+        assert machine(shell, "ml-core ML Core - Jump Instance")["InstanceType"] == "t3.small"
+        (volume,) = shell.aws("ec2").describe_volumes(Filters=DATA_VOLUME)["Volumes"]
+        assert volume["Size"] == 60
+
     def test_destroy_with_everything_released_by_name_leaves_nothing(self, shell: Shell) -> None:
         kept = shell.aws("ec2").describe_snapshots(OwnerIds=["self"], Filters=TAG)["Snapshots"]
 
@@ -615,6 +657,47 @@ class TestDestroy:
         assert len(kept) == 2
         assert {arn.rpartition("/")[2] for arn in left_over(shell)} == {snapshot["SnapshotId"] for snapshot in kept}
         assert gaps(shell) == []
+
+
+class TestRights:
+    """What doctor says that a caller must be allowed, against every call that was made above."""
+
+    @pytest.mark.parametrize("stack", STACKS)
+    def test_every_call_is_in_the_table_of_doctor(self, shell: Shell, stack: str) -> None:
+        made = {action for action, _ in actions(shell, stack)}
+
+        assert {"s3:GetObject", "ssm:PutParameter", "iam:CreateRole", "iam:DeleteRole"} <= made
+        assert sorted(made - allowed(stack).keys()) == []
+        assert sorted(allowed(stack).keys() - made - WITHOUT_A_CALL) == []
+
+    @pytest.mark.parametrize("stack", STACKS)
+    def test_every_object_in_the_state_bucket_is_in_the_table_of_doctor(self, shell: Shell, stack: str) -> None:
+        """That of other stacks' states, too."""
+        touched = {(action, f"arn:aws:s3:::{of}") for action, of in actions(shell, stack) if of}
+
+        states = f"arn:aws:s3:::{LOCAL_BUCKET}/ml-core/ml-core/us-east-1"
+        assert ("s3:GetObject", f"{states}/mlcore.tfstate") in touched
+        # What Terraform runs before it destroys mlcore looks at every other one.
+        above = ("s3:GetObject", f"{states}/train-model-dev.tfstate.tflock")
+        assert (above in touched) == (stack in ("mlcore", "train-model-dev"))
+        assert sorted((action, of) for action, of in touched if of not in allowed(stack)[action]) == []
+
+
+def actions(shell: Shell, stack: str) -> set[tuple[str, str]]:
+    """IAM's name for every call that Terraform made for the stack, and for S3 the object."""
+    calls = [call for call in page(shell, "calls") if call["stack"] == stack]
+    made = {(f"{call['service']}:{call['operation']}", call["object"]) for call in calls}
+    return {(IAM_ACTIONS.get(call, call), of) for call, of in made if call not in NO_PERMISSION}
+
+
+def allowed(stack: str) -> dict[str, list[str]]:
+    """The table of doctor: action -> resources."""
+    settings = load_settings(environ={**LOCAL_SETTINGS, "ML_INFRA_SETTINGS": os.devnull})
+    found: dict[str, list[str]] = {}
+    for group in groups(settings, stack, "123456789012"):
+        for action in group.names:
+            found.setdefault(action, []).append(group.resource)
+    return found
 
 
 def only_tag(resource: dict[str, Any], key: str) -> str:
@@ -654,6 +737,11 @@ def left_over(shell: Shell) -> list[str]:
 
 def gaps(shell: Shell) -> list[Any]:
     """Calls that the embedded AWS could not answer."""
-    with urllib.request.urlopen(f"{shell.variables['AWS_ENDPOINT_URL']}/_embedded/gaps") as answer:
+    return page(shell, "gaps")
+
+
+def page(shell: Shell, name: str) -> list[Any]:
+    """One of the embedded AWS's own pages."""
+    with urllib.request.urlopen(f"{shell.variables['AWS_ENDPOINT_URL']}/_embedded/{name}") as answer:
         found: list[Any] = json.load(answer)
     return found
