@@ -204,7 +204,8 @@ def _terraform(folder: Path, command: list[str], environment: Mapping[str, str])
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             timeout=_SECONDS,
         )

@@ -79,7 +79,9 @@ def versions() -> str:
     """The commit of this program, and the versions of what it works with, as a report of a fault needs them."""
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        described = subprocess.run(git, capture_output=True, text=True, check=False, timeout=_GIT_SECONDS)
+        described = subprocess.run(
+            git, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=_GIT_SECONDS
+        )
         commit = described.stdout.strip() or "of no git checkout"
     except (OSError, subprocess.TimeoutExpired):
         commit = "of an unknown commit"

@@ -179,7 +179,7 @@ def _cdktf(console: Console, arguments: Sequence[str], variables: Mapping[str, s
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             errors="replace",
         )
         assert process.stdout is not None

@@ -85,7 +85,14 @@ def _run(command: Sequence[str], stdin: str = "", **variables: str) -> "subproce
     environment = {**os.environ, **variables}
     try:
         return subprocess.run(
-            command, input=stdin, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
+            command,
+            input=stdin,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -141,7 +141,7 @@ def _run(folder: Path, variables: Mapping[str, str], *line: str) -> None:
             cwd=folder,
             env=dict(variables),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             check=False,
             stdin=subprocess.DEVNULL,

@@ -3,7 +3,6 @@
 import ipaddress
 import socket
 import subprocess
-import urllib.request
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.commands.base import OpsError, Session
-from ops.own_address import SERVICE, own_address
+from ops.own_address import seen_address
 from ops.stacks import read_stack
 
 MAYBE: Final = "If nothing answers at all, your address may have changed: see access.deployer_cidrs in settings.toml"
@@ -65,14 +64,14 @@ def standing(session: Session) -> Standing | None:
     """None on the embedded AWS. Raises OpsError when the address is not known; BotoCoreError, ClientError."""
     if on_this_machine(session):
         return None
-    proxy = urllib.request.getproxies().get("https")
-    if proxy and not urllib.request.proxy_bypass(urlsplit(SERVICE).netloc):
-        raise OpsError(f"{SERVICE} is asked through a proxy, so it does not tell the address from which ssh comes")
+    seen = seen_address()
+    if seen.doubt:
+        raise OpsError(seen.doubt)
     state = read_stack(session, "mlcore")
     group = state.attributes("aws_security_group", "allow_deployer_sg") if state else None
     deployed = [block for rule in group.get("ingress") or [] for block in rule["cidr_blocks"]] if group else None
     return Standing(
-        own_address(),
+        seen.address,
         tuple(session.settings.access.deployer_cidrs),
         None if deployed is None else tuple(deployed),
     )
@@ -121,7 +120,12 @@ def _first_hop(ssh: Sequence[str], alias: str) -> tuple[str, int] | None:
     """Where ssh connects to; None where something of the person's configuration stands between, or ssh does not say."""
     try:
         said = subprocess.run(
-            [*ssh, "-G", alias], capture_output=True, text=True, errors="replace", timeout=_SSH_SECONDS, check=False
+            [*ssh, "-G", alias],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SSH_SECONDS,
+            check=False,
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -46,7 +46,16 @@ def synthesize(folder: Path, environment: Mapping[str, str]) -> None:
     }
     app = [sys.executable, "main.py"]
     try:
-        run = subprocess.run(app, cwd=ROOT, env=kept, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        run = subprocess.run(
+            app,
+            cwd=ROOT,
+            env=kept,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=_SECONDS,
+        )
     except subprocess.TimeoutExpired:
         raise SynthesisError(f"the stacks were not synthesized within {_SECONDS} s: try cdktf synth") from None
     if run.returncode != 0:

@@ -49,7 +49,8 @@ def require_terraform(environment: Mapping[str, str] = os.environ) -> str:
     answer = subprocess.run(
         [program, "version", "-json"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         env=quiet | {"CHECKPOINT_DISABLE": "1"},
     )

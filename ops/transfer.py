@@ -110,7 +110,7 @@ def require_rsync() -> None:
     program = shutil.which("rsync")
     if program is None:
         raise OpsError(f"rsync is not installed here: {_INSTALL}")
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace").stdout
+    said = subprocess.run([program, "--version"], capture_output=True, encoding="utf-8", errors="replace").stdout
     found = re.search(r"version v?(\d+)\.(\d+)", said)
     if found is None or (int(found[1]), int(found[2])) < _OLDEST or "openrsync" in said:
         first = said.splitlines()[0] if said else "it does not say its version"

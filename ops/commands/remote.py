@@ -68,7 +68,7 @@ def ssh_command(
         *(["--", *command] if command else []),
     ]
     if as_json:
-        ran = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        ran = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace")
         document = {"machine": machine, "status": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr}
         show_json(document)
         return ran.returncode

@@ -121,7 +121,7 @@ def _git(folder: Path, *arguments: str) -> _Answer:
             cwd=folder,
             env={**inherited, "HOME": str(folder), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=_SECONDS,
             check=False,

@@ -124,7 +124,13 @@ def _first_line(command: Sequence[str]) -> str | None:
     """What a program says first, on either output; None when it cannot be run."""
     try:
         answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -101,3 +101,26 @@ def test_a_shell_keeps_the_terminals_encoding(
     monkeypatch.setattr(locale, "getencoding", lambda: encoding)
 
     assert environment._terminal(given) == expected
+
+
+def test_what_other_programs_say_is_read_in_any_locale(tmp_path: Path) -> None:
+    """Terraform frames its warnings with lines that ASCII lacks."""
+    terraform = tmp_path / "terraform"
+    terraform.write_text(
+        """#!/bin/sh\nprintf '\\342\\225\\267 warning\\n' >&2\necho '{"terraform_version": "1.11.4"}'\n""",
+        encoding="ascii",
+    )
+    terraform.chmod(0o755)
+    program = "import os\nfrom ops.terraform import require_terraform\nprint(require_terraform(dict(os.environ)))"
+    plain_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **plain_locale},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, b"1.11.4\n"), ended.stderr

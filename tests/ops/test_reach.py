@@ -10,6 +10,7 @@ import pytest
 from ops import reach
 from ops.commands.base import OpsError
 from ops.embedded_aws import control
+from ops.own_address import Seen
 from tests.ops.aws_support import BUCKET, Person, clear
 from tests.ops.sshd_support import GATEWAY, World
 from tests.ops.support import Finished
@@ -29,16 +30,16 @@ def person(empty_endpoint: control.Endpoint, tmp_path: Path, monkeypatch: pytest
     return person
 
 
-def outside(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+def outside(monkeypatch: pytest.MonkeyPatch, address: str | None, *, proxy: str | None = None) -> None:
     """As if the account were AWS's, and this machine came from `address`; None: nobody says from where."""
 
-    def own_address() -> str:
+    def seen_address() -> Seen:
         if address is None:
             raise OpsError("https://checkip.amazonaws.com does not answer (timed out). Name it yourself: --address")
-        return address
+        return Seen(address=address, proxy=proxy)
 
     monkeypatch.setattr(reach, "on_this_machine", lambda _: False)
-    monkeypatch.setattr(reach, "own_address", own_address)
+    monkeypatch.setattr(reach, "seen_address", seen_address)
 
 
 def deployed(person: Person, *blocks: str) -> None:
@@ -123,14 +124,15 @@ def test_doctor_does_not_know_an_address_that_nobody_tells(person: Person, monke
     assert word == ("unknown", "https://checkip.amazonaws.com does not answer (timed out)", None)
 
 
-def test_an_address_seen_through_a_proxy_is_not_taken_for_that_of_ssh(person: Person) -> None:
-    proxy = "http://127.0.0.1:9"
-    aws = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+def test_an_address_seen_through_a_proxy_is_not_taken_for_that_of_ssh(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside(monkeypatch, HERE, proxy="proxy.example.com:3128")
 
-    state, detail, _fix = doctors_word(person.ops("doctor", "mlcore", "--json", https_proxy=proxy, **aws))
+    state, detail, _fix = doctors_word(person.ops("doctor", "mlcore", "--json"))
 
     assert state == "unknown"
-    assert "through a proxy" in detail
+    assert f"{HERE} may be the address of the proxy proxy.example.com:3128" in detail
 
 
 def test_on_the_embedded_aws_nobody_comes_from_outside(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
