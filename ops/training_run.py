@@ -10,8 +10,8 @@ from ops import boot_report, machines, when
 from ops.commands.base import OpsError, Session, explained
 from ops.training_log import Line, TrainingLog
 
-# What modules_equiv/train_model/boot/train.sh writes at the end; `train stop` and a kill leave the log without it.
-_ENDED: Final = re.compile(r"== \S+ ended with exit status \d+")
+# What modules_equiv/train_model/boot/train.sh writes at the end; a kill leaves the log without it.
+_ENDED: Final = re.compile(r"== \S+ ended (with exit status \d+|by train stop)")
 
 
 class Run(NamedTuple):

@@ -308,6 +308,7 @@ def test_status_and_stop(worker: Machine) -> None:
     wait_for("a checkpoint", lambda: worker.exists(f"{MODELS}/long/checkpoint_0.pt"))
     assert train(worker, "stop")[0] == 0
     ended(worker)
+    assert worker.read(LOG).splitlines()[-1].endswith(" ended by train stop")
     checkpoints = worker.run(f"ls {MODELS}/long").stdout.split()
     assert "checkpoint_999.pt" not in checkpoints
 

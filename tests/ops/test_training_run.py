@@ -20,6 +20,7 @@ pytestmark = pytest.mark.system
 GROUP = "/ml-infra/run-test/train-model/training"
 # As modules_equiv/train_model/boot/train.sh writes it.
 ENDED = "== 2026-11-30T12:00:00Z ended with exit status 0"
+STOPPED = "== 2026-11-30T12:00:00Z ended by train stop"
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,11 @@ def test_where_nobody_can_be_asked_it_runs_on(place: Place, worker: str, options
     assert state(place, worker) == "running"
 
 
-@pytest.mark.parametrize("lines", [[], ["epoch 7: loss 0.3", ENDED]], ids=["never", "ended"])
+@pytest.mark.parametrize(
+    "lines",
+    [[], ["epoch 7: loss 0.3", ENDED], ["epoch 7: loss 0.3", STOPPED]],
+    ids=["never", "ended", "stopped"],
+)
 def test_without_a_training_nothing_is_asked(place: Place, worker: str, lines: list[str]) -> None:
     if lines:
         write(place, worker, *lines)

@@ -184,6 +184,10 @@ esac
 ((EUID == 0)) || exec sudo -- "$0" "$@"
 case ${1:-} in
   status) systemctl status --no-pager $UNIT ;;
-  stop) systemctl stop $UNIT ;;
+  stop)
+    systemctl stop $UNIT
+    # What was ended has not said so, and who asks whether a training runs goes by the last line.
+    [[ ! -e $LOG || $(tail -n 1 $LOG) == "== "*" ended "* ]] || echo "== $(date -u +%FT%TZ) ended by train stop" >>$LOG
+    ;;
   *) start "$@" ;;
 esac
