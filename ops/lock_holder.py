@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -37,12 +37,13 @@ def holder(session: Session, lock: Lock, processes: Iterable[Any] | None = None)
     if lock.who.rpartition("@")[2] != socket.gethostname():
         return Holder("elsewhere")
     place = state_place(session.settings, lock.stack)
+    endpoint = _endpoint(session.environment)
     at_work, hidden = [], []
     for process in psutil.process_iter() if processes is None else processes:
         try:
             if process.name() not in _PROGRAMS or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if errored_state.place(_folder(process)) == place:
+            if errored_state.place(_folder(process)) == place and _endpoint(process.environ()) == endpoint:
                 at_work.append(process.pid)
         except psutil.NoSuchProcess:
             continue
@@ -51,6 +52,11 @@ def holder(session: Session, lock: Lock, processes: Iterable[Any] | None = None)
     if at_work:
         return Holder("at work", tuple(at_work))
     return Holder("unknown", tuple(hidden)) if hidden else Holder("gone")
+
+
+def _endpoint(variables: Mapping[str, str]) -> str:
+    """Whose S3 it is: AWS's, which is "", or that of an embedded AWS, which has buckets of the same names."""
+    return variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL") or ""
 
 
 def _folder(process: Any) -> Path:

@@ -28,6 +28,7 @@ BuildDir = Annotated[Path, typer.Option(help="Folder for the log and the state o
 def serve(port: Port = None, mark: Mark = "") -> None:
     """Serve in this process until it is ended."""
     del mark  # only on the command line, for `control` to know the process by
+    control.end_with(os.environ.get(control.ENDS_WITH))
     os.environ.update(MOTO_SETTINGS)
     from ops.embedded_aws.server import serve as serve_forever
 

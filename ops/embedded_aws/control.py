@@ -1,11 +1,14 @@
 """Starting and stopping the embedded AWS as a process of its own."""
 
+import contextlib
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
@@ -19,6 +22,8 @@ import psutil
 HOST = "127.0.0.1"  # never another: there is no authentication behind this door
 DEFAULT_PORT = 5577
 PORT_VARIABLE = "ML_EMBEDDED_AWS_PORT"
+# The id of a process: a server started with it ends when that process has ended, however it ended.
+ENDS_WITH = "ML_EMBEDDED_AWS_ENDS_WITH"
 DEFAULT_BUILD_DIR = Path(__file__).resolve().parents[2] / "build" / "embedded-aws"
 
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +145,19 @@ def environment(endpoint: Endpoint, *, region: str = "us-east-1") -> dict[str, s
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
     }
+
+
+def end_with(pid: str | None) -> None:
+    """Has this process end soon after that one; None is nobody."""
+    if not pid:
+        return
+
+    def wait() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(int(pid)).wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _state_file(build_dir: Path) -> Path:

@@ -30,6 +30,17 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
+def test_it_ends_with_the_process_that_it_is_to_end_with(
+    build_dir: Path, bystander: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(control.ENDS_WITH, str(bystander.pid))
+    server = psutil.Process(control.start(free_port(), build_dir=build_dir).pid)
+    bystander.kill()
+    bystander.wait()
+
+    server.wait(timeout=60)  # raises when it does not
+
+
 def write_state(build_dir: Path, *, pid: int, mark: str, port: int) -> None:
     build_dir.mkdir()
     (build_dir / "process.json").write_text(json.dumps({"pid": pid, "mark": mark, "port": port}))

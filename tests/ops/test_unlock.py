@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -224,13 +224,18 @@ class TestWhoHoldsIt:
             (folder / ".terraform" / "terraform.tfstate").write_text(json.dumps(backend))
 
         def found(*processes: Process) -> tuple[str, tuple[int, ...]]:
-            answer = holder(session, lock, processes)
+            in_place = [
+                each if each.endpoint else replace(each, endpoint=here.variables["AWS_ENDPOINT_URL"])
+                for each in processes
+            ]
+            answer = holder(session, lock, in_place)
             return answer.is_, answer.pids
 
         assert found(Process(1, "terraform", str(own))) == ("at work", (1,))
         assert found(Process(2, "tofu", str(tmp_path), ("tofu", "-chdir=own", "apply"))) == ("at work", (2,))
         assert found(Process(3, "terraform", str(others))) == ("gone", ())
         assert found(Process(4, "terraform", str(tmp_path))) == ("gone", ())
+        assert found(Process(8, "terraform", str(own), endpoint="http://127.0.0.1:1")) == ("gone", ())
         assert found(Process(5, "vim", str(own))) == ("gone", ())
         assert found(Process(6, "terraform", str(own), state=psutil.STATUS_ZOMBIE)) == ("gone", ())
         assert found(Process(7, "terraform", None)) == ("unknown", (7,))
@@ -255,6 +260,10 @@ class Process:
     folder: str | None
     line: tuple[str, ...] = ("terraform", "apply")
     state: str = psutil.STATUS_RUNNING
+    endpoint: str = ""
+
+    def environ(self) -> dict[str, str]:
+        return {"AWS_ENDPOINT_URL": self.endpoint}
 
     def name(self) -> str:
         return self.program
