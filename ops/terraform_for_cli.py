@@ -54,21 +54,30 @@ def main(arguments: list[str]) -> int:
 
 def run(command: list[str], environment: Mapping[str, str]) -> int:
     """The exit status, after what it began was put in order."""
-    # Inherited: Terraform lives on when its terminal is gone.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        child = subprocess.Popen(command, env=environment)
-    except OSError as error:
-        print(f"{command[0]} cannot be run: {error.strerror}", file=sys.stderr)
-        return 127
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
 
-    def stop(number: int, _: FrameType | None) -> None:
-        child.send_signal(signal.SIGINT if number == signal.SIGHUP else number)
+    def stop(number: int, _: FrameType | None = None) -> None:
+        if child:
+            child.send_signal(signal.SIGINT if number == signal.SIGHUP else number)
+        else:
+            early.append(number)
 
+    # Before Terraform runs: it may be hung up on at once.
     signal.signal(signal.SIGHUP, stop)
     signal.signal(signal.SIGTERM, stop)
     # Ctrl-C reaches Terraform from the terminal.
     signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        # Terraform lives on when its terminal is gone. There are no threads here, of which preexec_fn warns.
+        child = subprocess.Popen(
+            command, env=environment, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        )
+    except OSError as error:
+        print(f"{command[0]} cannot be run: {error.strerror}", file=sys.stderr)
+        return 127
+    for number in early:
+        stop(number)
     status = child.wait()
     return status if status >= 0 else 128 - status
 

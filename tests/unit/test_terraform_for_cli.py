@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ops import environment
+from ops import environment, terraform_for_cli
 
 PROGRAM = environment.ROOT / "ops" / "terraform_for_cli.py"
 
@@ -37,6 +38,28 @@ def test_it_gets_the_arguments_as_they_are(tmp_path: Path) -> None:
     said, _ = start(tmp_path, 'printf "%s|" "$@"', "apply", "-var", "a=b c").communicate(timeout=30)
 
     assert said == "apply|-var|a=b c|"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_request_to_stop_that_comes_before_terraform_runs_reaches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    begin = subprocess.Popen
+
+    def begin_late(*arguments: Any, **options: Any) -> Any:
+        signal.raise_signal(number)
+        return begin(*arguments, **options)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(subprocess, "Popen", begin_late)
+    try:
+        # It ends by itself when nobody asks.
+        status = terraform_for_cli.run(["sleep", "100"], os.environ)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    assert status == 128 + (signal.SIGINT if number == signal.SIGHUP else number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
