@@ -1,12 +1,15 @@
 """What one stack reads of another: its outputs, from its state in S3 and nowhere else."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cdktf import DataTerraformRemoteStateS3, Precondition, TerraformResource, TerraformResourceLifecycle
+from cdktf import DataTerraformRemoteStateS3
 from constructs import Construct
 
+from constructs_lib.base_stack import BaseStack
 from constructs_lib.deployment import Deployment
+from constructs_lib.terraform_text import writes_hcl
 
 # What an output reads as once the stack that published it is gone.
 GONE: Final = "gone"
@@ -31,22 +34,27 @@ def remote_state(
     )
 
 
-def require_outputs(resource: TerraformResource, stack: str) -> None:
-    """Has Terraform refuse every plan but a destroy while an output of that stack is GONE.
+def require_outputs(above: BaseStack, stack: str) -> None:
+    """Has Terraform refuse every plan of `above` but a destroy while an output of `stack` is GONE.
 
     A precondition of one resource refuses the whole plan, and a destroy does not ask for it:
     https://developer.hashicorp.com/terraform/language/expressions/custom-conditions
+    It is that of a resource which is in Terraform's state only, since cdktf writes no precondition that HCL would take.
     """
-    outputs = f"data.terraform_remote_state.{_name(stack)}.outputs"
-    resource.lifecycle = TerraformResourceLifecycle(
-        precondition=[
-            Precondition(
-                condition=f'${{!strcontains(jsonencode({outputs}), "\\"{GONE}\\"")}}',
-                error_message=f"{stack} is not deployed, or was destroyed in part, and this stack stands on it: "
-                f"cdktf deploy {stack}. To destroy this stack it is not needed.",
-            )
-        ]
+    kind, id = "terraform_data", f"{_name(stack)}_is_there"
+    condition = f'!strcontains(jsonencode(data.terraform_remote_state.{_name(stack)}.outputs), "\\"{GONE}\\"")'
+    error = (
+        f"{stack} is not deployed, or was destroyed in part, and this stack stands on it: cdktf deploy {stack}. "
+        "To destroy this stack it is not needed."
     )
+    if writes_hcl():
+        above.add_hcl(
+            f'resource "{kind}" "{id}" {{\n  lifecycle {{\n    precondition {{\n      condition = {condition}\n'
+            f"      error_message = {json.dumps(error)}\n    }}\n  }}\n}}"
+        )
+    else:
+        check = {"condition": f"${{{condition}}}", "error_message": error}
+        above.add_override(f"resource.{kind}.{id}", {"lifecycle": {"precondition": [check]}})
 
 
 def _name(stack: str) -> str:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, fields
 from typing import Self
 
-from cdktf import TerraformResource
 from constructs import Construct
 
 from constructs_lib.base_stack import BaseStack
@@ -90,9 +89,9 @@ class MlCoreOutputs:
         )
 
     @staticmethod
-    def required_by(resource: TerraformResource) -> None:
-        """Has Terraform plan nothing but a destroy of the resource's stack when mlcore is gone."""
-        require_outputs(resource, STACK)
+    def required_by(stack: BaseStack) -> None:
+        """Has Terraform plan nothing but a destroy of that stack when mlcore is gone."""
+        require_outputs(stack, STACK)
 
     def mount_values(self) -> dict[str, str]:
         """What boot scripts need to mount the shared file system."""

@@ -90,7 +90,7 @@ class StatsMonitorStack(BaseStack):
                 self.status.write,
             ],
         )
-        core.required_by(self.access.role)
+        core.required_by(self)
         self.metrics = Machine(
             Construct(self, "machine"),
             "metrics",

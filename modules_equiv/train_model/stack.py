@@ -91,7 +91,7 @@ class TrainModelStack(BaseStack):
             ],
             managed_policies={"worker_cloudwatch_agent": CLOUDWATCH_AGENT, "worker_ssm": SSM_CORE},
         )
-        core.required_by(self.access.role)
+        core.required_by(self)
         self.gpu_metrics = (
             AgentConfiguration(
                 self,

@@ -128,7 +128,7 @@ class TrainModelDevStack(BaseStack):
             ],
             managed_policies={"sagemaker_nb_cloudwatch_agent": CLOUDWATCH_AGENT},
         )
-        core.required_by(self.access.role)
+        core.required_by(self)
         self.repository = SagemakerCodeRepository(
             self,
             "dcgan",

@@ -720,7 +720,8 @@ def left_over(shell: Shell) -> list[str]:
     tagged = shell.aws("resourcegroupstaggingapi").get_paginator("get_resources")
     pages = tagged.paginate(TagFilters=[{"Key": "deployment", "Values": ["ml-core"]}])
     arns = [resource["ResourceARN"] for page in pages for resource in page["ResourceTagMappingList"]]
-    found = [arn for arn in arns if arn.rpartition("/")[2] not in gone]
+    # The bucket of the states is the person's, and stays.
+    found = [arn for arn in arns if arn.rpartition("/")[2] not in gone and arn != f"arn:aws:s3:::{LOCAL_BUCKET}"]
     found += [volume["VolumeId"] for volume in ec2.describe_volumes()["Volumes"]]
     found += [address["AllocationId"] for address in ec2.describe_addresses()["Addresses"]]
     found += [file["FileSystemId"] for file in shell.aws("efs").describe_file_systems()["FileSystems"]]

@@ -293,7 +293,7 @@ class TestLostConnections:
         assert said.status == 1
         assert "worker is stopped" in said.err
         assert "ops start worker" in said.err
-        assert said.document["service"] == "Jupyter"  # still one document
+        assert said.document["service"] == "Jupyter on the worker"  # still one document
 
     def test_aws_out_of_reach_does_not_end_it(self, world: World, grafana: None) -> None:
         """The endpoint goes away with the network; the way that was known is tried again."""

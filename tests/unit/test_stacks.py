@@ -66,6 +66,7 @@ ADDRESSES: dict[str, dict[str, list[str]]] = {
             "aws_ssm_parameter.metrics_boot_status",
             "aws_ebs_volume.grafana",
             "aws_volume_attachment.grafana",
+            "terraform_data.mlcore_is_there",
         ],
         "read": ["aws_ssm_parameter.metrics_ami", "aws_ebs_snapshot_ids.grafana", "terraform_remote_state.mlcore"],
     },
@@ -85,6 +86,7 @@ ADDRESSES: dict[str, dict[str, list[str]]] = {
             "aws_ssm_parameter.cloudwatch_agent_gpu_cfg",
             "aws_ssm_parameter.worker_boot_status",
             "aws_cloudwatch_log_group.training",
+            "terraform_data.mlcore_is_there",
         ],
         "read": ["aws_ssm_parameter.worker_ami", "aws_ebs_snapshot_ids.msls", "terraform_remote_state.mlcore"],
     },
@@ -100,6 +102,7 @@ ADDRESSES: dict[str, dict[str, list[str]]] = {
             "aws_iam_role_policy_attachment.sagemaker_nb",
             "aws_iam_role_policy_attachment.sagemaker_nb_cloudwatch_agent",
             "aws_ssm_parameter.notebook_boot_status",
+            "terraform_data.mlcore_is_there",
         ],
         "read": ["terraform_remote_state.mlcore"],
     },
@@ -210,13 +213,7 @@ def test_a_call_that_fails_is_tried_for_two_minutes_and_no_longer(stack: str) ->
 def test_without_mlcore_there_is_no_plan_but_a_destroy(stack: str) -> None:
     found = synthesize()[stack]
 
-    conditions = [
-        check
-        for kind, named in found["resource"].items()
-        for name, resource in named.items()
-        for check in resource.get("lifecycle", {}).get("precondition", [])
-        if kind == "aws_iam_role" and name
-    ]
+    conditions = found["resource"]["terraform_data"]["mlcore_is_there"]["lifecycle"]["precondition"]
     assert [check["condition"] for check in conditions] == [f'${{!strcontains(jsonencode({REMOTE}), "\\"gone\\"")}}']
     assert "cdktf deploy mlcore" in conditions[0]["error_message"]
     defaults = found["data"]["terraform_remote_state"]["mlcore"]["defaults"]
