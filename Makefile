@@ -3,10 +3,13 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests local local-down local-shell shell test unit ops-tests e2e boot lint arch bench bench-boot
+.PHONY: help setup setup-tests local local-down local-shell shell test unit ops-tests e2e faults boot lint arch bench bench-boot
 
 # Several at once would be unreadable if they wrote as they go; makes older than 4.0 cannot help it.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+# What make test runs; those that take longest begin first.
+PARTS := lint e2e faults ops-tests unit boot
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +29,8 @@ shell: setup  ## a shell whose cdktf commands talk to your AWS account
 
 test: setup-tests  ## every test: style and types, unit, ops, end to end with real Terraform, boots
 	@$(PY) -m ops.system_packages
-	@echo "Three at a time; each shows what it said at its end, the longest after ten minutes: lint e2e unit ops-tests boot"
-	@$(MAKE) --no-print-directory -j3 $(SYNC) WHICH="-m system" lint e2e unit ops-tests boot
+	@echo "Four at a time; each shows what it said at its end, the longest after 20 minutes:" $(PARTS)
+	@$(MAKE) --no-print-directory -j4 $(SYNC) WHICH="-m system" E2E="--ignore=tests/e2e/test_faults.py" $(PARTS)
 
 lint: setup-tests  ## style and types
 	@$(PY) -m ruff check .
@@ -43,7 +46,11 @@ ops-tests: setup-tests  ## the commands of ops: real sshd, rsync and Terraform (
 	@$(PY) -m ops.shell -- $(PY) -m pytest $(WHICH) tests/ops
 
 e2e: setup-tests  ## the cdktf commands, real Terraform and the embedded AWS
-	@$(PY) -m ops.shell -- $(PY) -m pytest tests/e2e
+	@$(PY) -m ops.shell -- $(PY) -m pytest $(E2E) tests/e2e
+
+# make test runs it beside the rest of e2e.
+faults: setup-tests  ## of e2e, what a run survives: kill -9, broken connections, refusals, throttling (FAULT_ROUNDS=5)
+	@$(PY) -m ops.shell -- $(PY) -m pytest tests/e2e/test_faults.py
 
 # Their Debian is made before: no test has ten minutes for that. What cannot be done here, the tests say.
 boot: setup-tests  ## the boot scripts, run by a real systemd on loop devices (Linux, as root)
