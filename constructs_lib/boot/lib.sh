@@ -10,7 +10,8 @@ MEMORY=${ML_INFRA_MEMORY:-/run/ml-infra/state.d}
 FSTAB=${ML_INFRA_FSTAB:-/etc/fstab}
 # A stage that takes longer hangs.
 STAGE_SECONDS=${ML_INFRA_STAGE_SECONDS:-3600}
-FAILED=() HEADS=() ERRORS=() PUBLISHED=0 STAGE=
+# STAGE: the process of the stage that runs, - for none, empty while it begins.
+FAILED=() HEADS=() ERRORS=() PUBLISHED=0 STAGE=-
 
 log() { printf 'ml-infra: %s\n' "$*"; }
 die() {
@@ -43,7 +44,7 @@ begin() {
     [[ ! -e $STATE/status.jsonl ]] || mv -f "$STATE/status.jsonl" "$STATE/status.previous.jsonl"
     : >"$STATE/status.jsonl"
   fi
-  trap '[[ $ENDED ]] || { end_tree $STAGE; room && state failed && publish_last; }' EXIT
+  trap '[[ $ENDED ]] || { end_tree ${STAGE:-$!}; room && state failed && publish_last; }' EXIT
 }
 
 # room: where the disk has none (4 MB), status and logs go on in memory, and the status says so.
@@ -73,6 +74,7 @@ stage() {
   state "running $name"
   publish_soon
   # Its exit status comes through a pipe: there, waiting has an end.
+  STAGE=
   exec 7< <(
     set +e
     (
@@ -88,7 +90,7 @@ stage() {
     end_tree "$STAGE"
   fi
   exec 7<&-
-  STAGE=
+  STAGE=-
   if ((rc)); then
     # The last lines, as one line that needs no more than \ and " escaped.
     error=$(tail -n 15 "$file" | tr '\n\t' '| ' | tr -cd '\40-\176' | tail -c 1000)

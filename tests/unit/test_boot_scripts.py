@@ -653,6 +653,24 @@ def test_a_run_that_is_stopped_leaves_no_stage_behind(bash: Bash) -> None:
     wait_ended(bash.folder / "one")
 
 
+def test_a_run_that_is_stopped_while_a_stage_begins_leaves_none_behind(bash: Bash) -> None:
+    """The stage runs before the script has noted its process: the trap stops the script between the two."""
+    ran = bash.run(
+        f"""
+        begin
+        hangs() {{ sleep 1000 & echo $! >{bash.folder}/one; wait; }}
+        set -T
+        trap 'if [[ $BASH_COMMAND == "STAGE=\\$!" ]]; then
+          until [[ -s {bash.folder}/one ]]; do sleep 0.05; done; kill $$
+        fi' DEBUG
+        stage first hangs
+        """
+    )
+    assert ran.returncode == -15
+    assert bash.end_state() == "failed"
+    wait_ended(bash.folder / "one")
+
+
 def test_a_daemon_that_a_stage_starts_does_not_hold_up_its_end(bash: Bash) -> None:
     """And is left alone, as the tunnel of mount.efs must be."""
     bash.run(f"begin; daemon() {{ setsid sleep 30 & echo $! >{bash.folder}/pid; }}; stage one daemon; finish")
