@@ -38,19 +38,21 @@ def holder(session: Session, lock: Lock, processes: Iterable[Any] | None = None)
         return Holder("elsewhere")
     place = state_place(session.settings, lock.stack)
     endpoint = _endpoint(session.environment)
-    at_work, hidden = [], []
+    at_work: dict[int, int] = {}
+    hidden = []
     for process in psutil.process_iter() if processes is None else processes:
         try:
             if process.name() not in _PROGRAMS or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             if errored_state.place(_folder(process)) == place and _endpoint(process.environ()) == endpoint:
-                at_work.append(process.pid)
+                at_work[process.pid] = process.ppid()
         except psutil.NoSuchProcess:
             continue
         except (psutil.Error, OSError):
             hidden.append(process.pid)
     if at_work:
-        return Holder("at work", tuple(at_work))
+        # What a Terraform is about to start looks like another one for a moment.
+        return Holder("at work", tuple(pid for pid, parent in at_work.items() if parent not in at_work))
     return Holder("unknown", tuple(hidden)) if hidden else Holder("gone")
 
 

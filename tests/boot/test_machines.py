@@ -300,7 +300,7 @@ def test_notebook_returns_at_once_and_works_in_the_background(workshop: Workshop
     machines.put_agent_configurations(workshop.ground.cloud)
     machine.start()
     machine.wait()
-    values = "/usr/local/lib/ml-infra/boot.env"
+    values = "/etc/ml-infra/boot.env.new"
     change = f"sed -i '/^CLOUDWATCH_GPU_PARAMETER=/d' {values}\n"
     if gpu is not None:
         change += f"echo CLOUDWATCH_GPU_PARAMETER={gpu} >>{values}\n"

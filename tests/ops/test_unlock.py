@@ -232,6 +232,8 @@ class TestWhoHoldsIt:
             return answer.is_, answer.pids
 
         assert found(Process(1, "terraform", str(own))) == ("at work", (1,))
+        both = Process(1, "terraform", str(own)), Process(9, "terraform", str(own), parent=1)
+        assert found(*both) == ("at work", (1,))
         assert found(Process(2, "tofu", str(tmp_path), ("tofu", "-chdir=own", "apply"))) == ("at work", (2,))
         assert found(Process(3, "terraform", str(others))) == ("gone", ())
         assert found(Process(4, "terraform", str(tmp_path))) == ("gone", ())
@@ -261,6 +263,10 @@ class Process:
     line: tuple[str, ...] = ("terraform", "apply")
     state: str = psutil.STATUS_RUNNING
     endpoint: str = ""
+    parent: int = 1000
+
+    def ppid(self) -> int:
+        return self.parent
 
     def environ(self) -> dict[str, str]:
         return {"AWS_ENDPOINT_URL": self.endpoint}
