@@ -3,10 +3,13 @@
 Each test is a boot of a worker that was ready before; its volume is another one now.
 """
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.boot import machines
-from tests.boot.machine import MIB, Disk, Machine, Status, wait_for
+from tests.boot.machine import MIB, Disk, Machine, Status, sparse_digest, wait_for
 from tests.boot.machines import VOLUME_ID
 from tests.boot.workshop import Workshop
 
@@ -41,6 +44,27 @@ def watched(workshop: Workshop) -> Machine:
     for name in ("mkfs.xfs", "mkfs.btrfs", "mkfs.ext4"):
         machine.stand_in(name, 'real "$@"')
     return machine
+
+
+def test_a_digest_is_of_the_bytes_and_not_of_the_holes(tmp_path: Path) -> None:
+    """Where zeros were written, where space was only reserved, and where nothing was, a disk is the same."""
+    holes, zeros, reserved, other = (tmp_path / name for name in ("holes", "zeros", "reserved", "other"))
+    for file in (holes, zeros, reserved, other):
+        with file.open("wb") as image:
+            image.truncate(3 * MIB)
+            image.write(b"precious")
+            image.seek(2 * MIB + 4096)
+            image.write(b"more" if file != other else b"mote")
+    with zeros.open("r+b") as image:
+        image.seek(4096)
+        image.write(bytes(2 * MIB))
+    with reserved.open("r+b") as image:
+        os.posix_fallocate(image.fileno(), 0, 3 * MIB)
+    before = sparse_digest(reserved)
+    reserved.read_bytes()
+
+    assert sparse_digest(holes) == sparse_digest(zeros) == before == sparse_digest(reserved)
+    assert sparse_digest(other) != before
 
 
 @pytest.mark.parametrize("type", ["ext4", "xfs"])

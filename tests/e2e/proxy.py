@@ -85,15 +85,14 @@ def expired(call: Call) -> Fault:
             return Fault("ExpiredTokenException", "The security token included in the request is expired", 400)
 
 
-def expired_after(action: str, times: int = 1) -> Verdict:
-    """From the call on that follows the `times`-th `action`, all credentials have ended."""
-    seen = 0
+def expired_after(*actions: str) -> Verdict:
+    """All credentials have ended from the call on that follows the last of these: each has come once by then."""
+    awaited = set(actions)
 
     def verdict(call: Call) -> Fault | None:
-        nonlocal seen
-        if seen >= times:
+        if not awaited:
             return expired(call)
-        seen += call.action == action
+        awaited.discard(call.action)
         return None
 
     return verdict
