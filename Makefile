@@ -15,20 +15,20 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 local: setup  ## the whole infrastructure on the embedded AWS: real Terraform, no account
-	@$(PY) -m ops.local up
+	@$(PY) -m tools.local up
 
 local-shell: setup  ## a shell whose cdktf commands talk to the embedded AWS
-	@$(PY) -m ops.shell --local
+	@$(PY) -m tools.shell --local
 
 local-down:  ## destroy everything on the embedded AWS and stop it
 	@test -x $(PY) || { echo "nothing is set up here: make local" >&2; exit 1; }
-	@$(PY) -m ops.local down
+	@$(PY) -m tools.local down
 
 shell: setup  ## a shell whose cdktf commands talk to your AWS account
-	@$(PY) -m ops.shell
+	@$(PY) -m tools.shell
 
 test: setup-tests  ## every test: style and types, unit, ops, end to end with real Terraform, boots
-	@$(PY) -m ops.system_packages
+	@$(PY) -m tools.system_packages
 	@echo "Four at a time; each shows what it said at its end, the longest after 20 minutes:" $(PARTS)
 	@$(MAKE) --no-print-directory -j4 $(SYNC) WHICH="-m system" E2E="--ignore=tests/e2e/test_faults.py" $(PARTS)
 
@@ -38,37 +38,37 @@ lint: setup-tests  ## style and types
 	@$(PY) -m mypy
 
 unit: setup-tests  ## synthesis, settings, validation by Terraform, and of ops what needs nothing of the system
-	@$(PY) -m ops.shell -- $(PY) -m pytest -m "not system" tests/unit tests/embedded_aws tests/ops
+	@$(PY) -m tools.shell -- $(PY) -m pytest -m "not system" tests/unit tests/tools tests/embedded_aws tests/ops
 
 # make test leaves out what make unit runs.
 ops-tests: setup-tests  ## the commands of ops: real sshd, rsync and Terraform (Linux, as root)
-	@$(PY) -m ops.system_packages
-	@$(PY) -m ops.shell -- $(PY) -m pytest $(WHICH) tests/ops
+	@$(PY) -m tools.system_packages
+	@$(PY) -m tools.shell -- $(PY) -m pytest $(WHICH) tests/ops
 
 e2e: setup-tests  ## the cdktf commands, real Terraform and the embedded AWS
-	@$(PY) -m ops.shell -- $(PY) -m pytest $(E2E) tests/e2e
+	@$(PY) -m tools.shell -- $(PY) -m pytest $(E2E) tests/e2e
 
 # make test runs it beside the rest of e2e.
 faults: setup-tests  ## of e2e, what a run survives: kill -9, broken connections, refusals, throttling (FAULT_ROUNDS=5)
-	@$(PY) -m ops.shell -- $(PY) -m pytest tests/e2e/test_faults.py
+	@$(PY) -m tools.shell -- $(PY) -m pytest tests/e2e/test_faults.py
 
 # Their Debian is made before: no test has ten minutes for that. What cannot be done here, the tests say.
 boot: setup-tests  ## the boot scripts, run by a real systemd on loop devices (Linux, as root)
-	@$(PY) -m ops.system_packages
-	@test "$$(id -u)" != 0 || $(PY) -m ops.boot_base >/dev/null || true
-	@$(PY) -m ops.shell -- $(PY) -m pytest tests/boot
+	@$(PY) -m tools.system_packages
+	@test "$$(id -u)" != 0 || $(PY) -m tools.boot_base >/dev/null || true
+	@$(PY) -m tools.shell -- $(PY) -m pytest tests/boot
 
 bench: setup-tests  ## speed and memory, as ratios
-	@$(PY) -m ops.shell -- $(PY) -m benchmarks.synthesis
+	@$(PY) -m tools.shell -- $(PY) -m benchmarks.synthesis
 
 bench-boot: setup-tests  ## seconds to ready of every machine (Linux, as root)
-	@$(PY) -m ops.shell -- $(PY) -m benchmarks.boot
+	@$(PY) -m tools.shell -- $(PY) -m benchmarks.boot
 
 arch: setup  ## draw images/arch.png from the synthesized stacks
-	@$(PY) -m ops.draw
+	@$(PY) -m tools.draw
 
 setup:  ## Python packages, Node and the cdktf CLI, from the lock files into this folder
-	@$(PYTHON) ops/set_up.py
+	@$(PYTHON) tools/set_up.py
 
 setup-tests:
-	@$(PYTHON) ops/set_up.py --tests
+	@$(PYTHON) tools/set_up.py --tests

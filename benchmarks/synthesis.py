@@ -22,8 +22,8 @@ from rich.console import Console
 
 from benchmarks.measure import CommandError, Measurement, measure
 from benchmarks.report import Comparison, table
-from ops.environment import LOCAL_SETTINGS, ROOT, commands
-from ops.terraform import MIRROR_VARIABLE, TerraformError, require_terraform
+from ops.core.environment import LOCAL_SETTINGS, ROOT, commands
+from ops.core.terraform import MIRROR_VARIABLE, TerraformError, require_terraform
 
 # Read by constructs_lib/lazy_provider.py: leaves the imports of both sides of jsii as they come.
 PLAIN = {"ML_INFRA_PLAIN_IMPORT": "1"}

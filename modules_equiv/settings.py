@@ -30,7 +30,7 @@ DEFAULT_PATH: Final = Path(__file__).resolve().parent.parent / "settings.toml"
 PREFIX: Final = "ML_INFRA_"
 PATH_VARIABLE: Final = "ML_INFRA_SETTINGS"
 # Variables of this project that are no settings: the file's name, and what the boot tests, lazy_provider.py and
-# ops/terraform.py read.
+# ops/core/terraform.py read.
 OTHER_VARIABLES: Final = frozenset(
     {PATH_VARIABLE, "ML_INFRA_BOOT_BASE", "ML_INFRA_PLAIN_IMPORT", "ML_INFRA_PROVIDER_MIRROR"}
 )

@@ -13,12 +13,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from constructs_lib.refused import printable_lines
 from constructs_lib.variables import RefusedVariableError
 from modules_equiv.settings import SettingsError
-from ops import plain
 from ops.commands import account, adopt, cost, doctor, notebook, push_state, remote, status
-from ops.commands.base import OpsError, explained, progress_console, show_json
-from ops.embedded_aws.control import EmbeddedAwsError
-from ops.environment import ROOT
-from ops.terraform import PROVIDER_VERSION, TerraformError
+from ops.core import plain
+from ops.core.aws_errors import explained
+from ops.core.console import progress_console, show_json
+from ops.core.environment import ROOT
+from ops.core.errors import OpsError
+from ops.core.terraform import PROVIDER_VERSION, TerraformError
 
 _INTERRUPTED = 130
 _GIT_SECONDS = 10
@@ -106,7 +107,7 @@ def _run(given: list[str]) -> int:
         return _said("interrupted", given, _INTERRUPTED)
     except OpsError as error:
         return _said(str(error), given, error.status)
-    except (SettingsError, TerraformError, EmbeddedAwsError, RefusedVariableError) as error:
+    except (SettingsError, TerraformError, RefusedVariableError) as error:
         return _said(str(error), given, 1)
     except (BotoCoreError, ClientError) as error:
         return _said(explained(error), given, 1)

@@ -4,7 +4,7 @@ import os
 import signal
 
 import constructs_lib  # noqa: F401
-from ops.embedded_aws.control import ENDS_WITH
+from embedded_aws.control import ENDS_WITH
 
 # Whoever is started in the background of a script ignores Ctrl-C, and so would every program that a test interrupts.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

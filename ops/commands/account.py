@@ -9,11 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ops.commands.base import Json, OpsError, Session, progress_console, show
-from ops.first_settings import ADDRESSES, BUCKET, KEY_PAIR, NAME, REGION, Answered, Interview
-from ops.progress import progress
-from ops.settings_file import SettingsFile, settings_path
-from ops.state_bucket import StateBucket, Step, restrictions
+from ops.account.interview import ADDRESSES, BUCKET, KEY_PAIR, NAME, REGION, Answered, Interview
+from ops.account.settings_file import SettingsFile, settings_path
+from ops.account.state_bucket import StateBucket, Step, restrictions
+from ops.commands.options import Json
+from ops.core.console import progress_console, show
+from ops.core.errors import OpsError
+from ops.core.progress import progress
+from ops.core.session import Session
 
 Region = Annotated[str | None, typer.Option(help="AWS region of everything, e.g. us-east-1.")]
 Name = Annotated[str | None, typer.Option(help="Begins the AWS name of everything, e.g. ml-core.")]

@@ -6,11 +6,15 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from ops import adopt as adoption
-from ops.adopt import Lost
-from ops.commands.base import STACKS, Json, OpsError, Session, console, require_stack, show
-from ops.locks import read_lock
-from ops.progress import progress
+from ops.commands.options import Json
+from ops.core.console import console, show
+from ops.core.errors import OpsError
+from ops.core.progress import progress
+from ops.core.session import Session
+from ops.core.stack_names import STACKS, require_stack
+from ops.deployment import adopt as adoption
+from ops.deployment.adopt import Lost
+from ops.deployment.locks import read_lock
 
 
 def register(app: typer.Typer) -> None:

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from modules_equiv.settings import DEFAULT_PATH, PATH_VARIABLE
-from ops.commands.base import Json, OpsError, show
-from ops.cost import compare, from_folder, from_settings
-from ops.cost_view import bill, bill_document, comparison, comparison_document
-from ops.progress import progress
+from ops.commands.options import Json
+from ops.core.console import show
+from ops.core.errors import OpsError
+from ops.core.progress import progress
+from ops.cost.estimate import compare, from_folder, from_settings
+from ops.cost.view import bill, bill_document, comparison, comparison_document
 
 
 def register(app: typer.Typer) -> None:

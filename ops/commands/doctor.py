@@ -11,7 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from modules_equiv.settings import DeploymentConfig, SettingsError
-from ops.commands.base import STACKS, Json, Session, completed_from, require_stack, show
+from ops.account.settings_file import settings_path
+from ops.commands.options import Json, completed_from
+from ops.core.console import show
+from ops.core.progress import progress
+from ops.core.session import Session
+from ops.core.stack_names import STACKS, require_stack
 from ops.doctor import (
     account,
     address,
@@ -29,8 +34,6 @@ from ops.doctor import (
     vpc,
 )
 from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown, without_gaps
-from ops.progress import progress
-from ops.settings_file import settings_path
 
 Stacks = Annotated[
     list[str] | None,

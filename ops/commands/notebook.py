@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
-from ops import notebook
-from ops.commands.base import Json, OpsError, Session, progress_console, show_json
-from ops.notebook import OPENS_FOR, SESSION
-from ops.progress import progress
+from ops.commands.options import Json
+from ops.core.console import progress_console, show_json
+from ops.core.errors import OpsError
+from ops.core.progress import progress
+from ops.core.session import Session
+from ops.deployment import notebook
+from ops.deployment.notebook import OPENS_FOR, SESSION
 
 
 def register(app: typer.Typer) -> None:

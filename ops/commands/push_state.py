@@ -6,12 +6,16 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from ops import push_state
-from ops.commands.base import Json, OneStack, OpsError, Session, require_stack, show
-from ops.lock_holder import Holder
-from ops.progress import progress
-from ops.push_state import Pushed
-from ops.status import lock_document
+from ops.commands.options import Json, OneStack
+from ops.core.console import show
+from ops.core.errors import OpsError
+from ops.core.progress import progress
+from ops.core.session import Session
+from ops.core.stack_names import require_stack
+from ops.deployment import push_state
+from ops.deployment.lock_holder import Holder
+from ops.deployment.overview import lock_document
+from ops.deployment.push_state import Pushed
 
 
 def register(app: typer.Typer) -> None:

@@ -10,13 +10,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ops import children, forward, host_keys, hosts, ssh, ssh_include
 from ops.commands import remote_copy
-from ops.commands.base import Json, OpsError, Session, Timeout, completed_from, seconds_in, show_json
-from ops.forward import SERVICES, Route, Service, Tunnel
-from ops.hosts import MACHINES, Machine
-from ops.login import Key, ViaOption, Way, login, may_ask, open_session, say
-from ops.progress import progress
+from ops.commands.options import Json, Key, Timeout, ViaOption, completed_from, seconds_in
+from ops.core.console import show_json
+from ops.core.errors import OpsError
+from ops.core.progress import progress
+from ops.core.session import Session
+from ops.remote import forwarding, host_keys, hosts, processes, ssh, ssh_include
+from ops.remote.forwarding import SERVICES, Route, Service, Tunnel
+from ops.remote.hosts import MACHINES, Machine
+from ops.remote.login import Way, login, may_ask, open_session, say
 
 
 def register(app: typer.Typer) -> None:
@@ -222,11 +225,11 @@ def tunnel(
     with progress(f"asking AWS where {machine.name} is"):
         first = where()
     route = Way(where, say, first=first)
-    port = forward.free_port(wanted)
+    port = forwarding.free_port(wanted)
     if port != wanted:
         say(f"port {wanted} of localhost cannot be had: taking {port}")
     try:
-        with children.ended_by_signals():
+        with processes.ended_by_signals():
             Tunnel(service, port=port, route=route, say=say, ready=when_ready, patience=patience).serve()
     except KeyboardInterrupt:
         if not ready:

@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 
-from ops import children, transfer
-from ops.commands.base import Json, OpsError, progress_console, show_json
-from ops.hosts import MACHINES
-from ops.login import Key, ViaOption, Way, login, open_session, say
-from ops.transfer import Copy, Progress, Summary
+from ops.commands.options import Json, Key, ViaOption
+from ops.core.console import progress_console, show_json
+from ops.core.errors import OpsError
+from ops.remote import processes, rsync
+from ops.remote.hosts import MACHINES
+from ops.remote.login import Way, login, open_session, say
+from ops.remote.rsync import Copy, Progress, Summary
 
 DATA: Final = "/data/imgs/"
 MODELS: Final = "/efs/trained_model"
@@ -54,8 +56,8 @@ def push(
     folder = PurePosixPath(to)
     if not folder.is_absolute() or "\n" in to:
         raise OpsError(f"--to {to} is not a whole path: begin it with a slash, like {DATA}", status=2)
-    transfer.require_content(source)
-    transfer.require_rsync()
+    rsync.require_content(source)
+    rsync.require_rsync()
     session = open_session()
 
     def copy() -> tuple[Copy, Sequence[str]]:
@@ -95,7 +97,7 @@ def pull(
     Example: `ops pull msls-dcgan-128` makes trained_model/msls-dcgan-128.
     """
     below = _below(name)
-    transfer.require_rsync()
+    rsync.require_rsync()
     session = open_session()
     if to.exists() and not to.is_dir():
         raise OpsError(f"{to} is not a folder: name another with --to")
@@ -138,9 +140,9 @@ def _make(folder: Path) -> None:
 
 def _run(copy: Callable[[], tuple[Copy, Sequence[str]]], *, tries: int) -> Summary:
     try:
-        with children.ended_by_signals(), _Shown() as shown:
+        with processes.ended_by_signals(), _Shown() as shown:
             way = Way(copy, shown.remark, first=copy())
-            return transfer.run(way, tries=tries, say=shown.say, show=shown.show)
+            return rsync.run(way, tries=tries, say=shown.say, show=shown.show)
     except KeyboardInterrupt:
         say("what has arrived stays; the same command goes on from there")
         raise

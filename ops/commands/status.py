@@ -10,29 +10,22 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from constructs_lib.errored_state import ErroredState
-from ops import boot_report, boot_wait, locks, machines, power, push_state, reach, training_run, when
-from ops.commands.base import (
-    STACKS,
-    Json,
-    OneStack,
-    OpsError,
-    Session,
-    Timeout,
-    console,
-    progress_console,
-    require_stack,
-    seconds_in,
-    show,
-    show_json,
-)
-from ops.lock_holder import Holder, holder
-from ops.machines import Name
-from ops.power import Switched
-from ops.progress import progress
-from ops.status import document, lock_document, machine_document, overview, report_document
-from ops.status_view import GONE, is_young, lock_view, stages_view, status_view
-from ops.training_log import MOST_LINES, Line, NoLogYetError, TrainingLog
-from ops.waiting import watched
+from ops.commands.options import Json, OneStack, Timeout, seconds_in
+from ops.core import durations
+from ops.core.console import console, progress_console, show, show_json
+from ops.core.errors import OpsError
+from ops.core.polling import watched
+from ops.core.progress import progress
+from ops.core.session import Session
+from ops.core.stack_names import STACKS, require_stack
+from ops.deployment import boot_report, boot_wait, locks, machines, power, push_state, training_run
+from ops.deployment.lock_holder import Holder, holder
+from ops.deployment.machines import Name
+from ops.deployment.overview import document, lock_document, machine_document, overview, report_document
+from ops.deployment.power import Switched
+from ops.deployment.training_log import MOST_LINES, Line, NoLogYetError, TrainingLog
+from ops.deployment.view import GONE, is_young, lock_view, stages_view, status_view
+from ops.remote import reach
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as AWS has accepted it.")]
 
@@ -85,7 +78,7 @@ def wait(
     if ended.problem is None:
         took = ""
         if ended.report:
-            total = when.span_of(sum(stage.milliseconds for stage in ended.report.stages) / 1000)
+            total = durations.span_of(sum(stage.milliseconds for stage in ended.report.stages) / 1000)
             took = f"; {boot_wait.of_when(ended.report)} took {total}"
         show(
             Text.assemble((f"{machine} is ready", "green"), f" ({ended.machine.id}{took})"),

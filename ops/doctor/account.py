@@ -15,9 +15,9 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
-from ops import profiles
-from ops.aws_trouble import ANOTHER_ANSWERS, UnusableAwsError
-from ops.commands.base import Session, aws_client, explained
+from ops.core import profiles
+from ops.core.aws_errors import ANOTHER_ANSWERS, UnusableAwsError, explained
+from ops.core.session import Session, aws_client
 from ops.doctor.report import Finding, guarded, ok, problem, unknown
 
 # A signature is valid for five minutes: IAM user guide, "AWS Signature Version 4 for API requests".

@@ -13,7 +13,7 @@ from typing import Final
 from constructs_lib.instance_types import find
 from constructs_lib.notebook_types import has_nvidia_gpus
 from modules_equiv.settings import Settings
-from ops.commands.base import STACKS, state_key
+from ops.core.stack_names import STACKS, state_key
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from ops import reach
-from ops.commands.base import OpsError
+from ops.core.errors import OpsError
 from ops.doctor.report import Check, Finding, Patient, ok, problem, unknown
+from ops.remote import reach
 
 _SUBJECT = "your address"
 

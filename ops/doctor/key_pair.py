@@ -6,9 +6,9 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from ops.account.own_ssh import Agent, OwnSsh, material, public_of
+from ops.core.environment import BUILD, LOCAL_KEY_PAIR
 from ops.doctor.report import Check, Finding, Patient, ok, problem, unknown
-from ops.environment import BUILD, LOCAL_KEY_PAIR
-from ops.own_ssh import Agent, OwnSsh, material, public_of
 
 
 def key_pair(patient: Patient) -> Iterator[Finding]:

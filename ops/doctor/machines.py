@@ -6,8 +6,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from constructs_lib.regions import ONE_ZONE_EFS
+from ops.deployment.stacks import read_stack
 from ops.doctor.report import Check, Finding, Machine, Patient, ok, problem, unknown
-from ops.stacks import read_stack
 
 # Every type of constructs_lib/instance_types.py is one; EC2 has Arm ones too.
 _ARCHITECTURE = "x86_64"

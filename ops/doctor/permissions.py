@@ -6,10 +6,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ops.commands.base import OpsError
+from ops.core.errors import OpsError
+from ops.deployment.stacks import state_client
 from ops.doctor.actions import Group, groups
 from ops.doctor.report import Finding, Patient, is_denied, ok, problem, unknown
-from ops.stacks import state_client
 
 
 def permissions(patient: Patient, arn: str, account: str) -> Iterator[Finding]:

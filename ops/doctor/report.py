@@ -10,9 +10,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from constructs_lib.instance_types import InstanceType, find
 from modules_equiv.settings import Settings
-from ops.commands.base import OpsError, Session, explained
+from ops.core.aws_errors import explained
+from ops.core.errors import OpsError
+from ops.core.session import Session
 
-# What the embedded AWS answers to a call that it lacks (ops/embedded_aws/server.py, whose imports are for the server).
+# What the embedded AWS answers to a call that it lacks (embedded_aws/server.py, whose imports are for the server).
 NOT_IMPLEMENTED: Final = "NotImplementedByEmbeddedAWS"
 
 _LACKS: Final = "the embedded AWS does not have"

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Sequence
 
 from botocore.exceptions import ClientError
 
-from ops import push_state
-from ops.commands.base import STACKS, OpsError, Session
+from ops.account.state_bucket import StateBucket
+from ops.core.errors import OpsError
+from ops.core.session import Session
+from ops.core.stack_names import STACKS
+from ops.deployment import push_state
+from ops.deployment.lock_holder import holder
+from ops.deployment.locks import lock_key, read_lock
+from ops.deployment.stacks import foundation_lost, read_object, read_stack
+from ops.deployment.view import GONE
 from ops.doctor.report import Check, Finding, Patient, is_denied, ok, problem, unknown, why_unknown
-from ops.lock_holder import holder
-from ops.locks import lock_key, read_lock
-from ops.stacks import foundation_lost, read_object, read_stack
-from ops.state_bucket import StateBucket
-from ops.status_view import GONE
 
 
 def bucket(patient: Patient) -> Iterator[Finding]:

@@ -11,12 +11,12 @@ from types import MappingProxyType
 from typing import Final
 
 from constructs_lib import variables as table
-from ops.commands.base import OpsError
+from ops.core.environment import ROOT
+from ops.core.errors import OpsError
+from ops.core.terraform import PROVIDER_VERSION, TerraformError, find_provider, require_terraform
 from ops.doctor.report import Finding, ok, problem
-from ops.environment import ROOT
-from ops.ssh import SSM_PROGRAMS
-from ops.terraform import PROVIDER_VERSION, TerraformError, find_provider, require_terraform
-from ops.transfer import require_rsync
+from ops.remote.rsync import require_rsync
+from ops.remote.ssh import SSM_PROGRAMS
 
 _SECONDS: Final = 30
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from constructs_lib.gp3 import Gp3Volume
+from ops.deployment.stacks import read_stack
 from ops.doctor.report import Check, Finding, Patient, ok, problem
-from ops.stacks import read_stack
 
 _OVER: Final = ("completed", "failed")
 

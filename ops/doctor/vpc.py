@@ -10,8 +10,8 @@ hashicorp/aws 5.100.0 leaves them alone: https://github.com/hashicorp/terraform-
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ops.deployment.stacks import read_stack
 from ops.doctor.report import Check, Finding, Patient, ok
-from ops.stacks import read_stack
 
 _GUARDDUTY: Final = "GuardDutyManaged"
 

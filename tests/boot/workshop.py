@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ops import boot_base
-from ops.environment import ROOT
+from ops.core.environment import ROOT
 from tests.boot import machines, training
 from tests.boot.machine import DIE_WITH_TESTS, PATH, Disk, Machine, MachineError, host, wait_for
+from tools import boot_base
 
 # As the base has it.
 FSTAB = "# static information\n"
@@ -95,7 +95,7 @@ def _cloud(log: Path) -> Iterator[int]:
     script = (
         f"ip link set lo up && ip address add {address}/32 dev lo && "
         f"ip route add 169.254.169.254/32 dev lo src {address} && "
-        f'exec "$0" -m ops.embedded_aws serve --port {machines.PORT}'
+        f'exec "$0" -m embedded_aws serve --port {machines.PORT}'
     )
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -14,10 +14,11 @@ from typing import Any
 import boto3
 import pytest
 
+from embedded_aws import control
 from modules_equiv.settings import load_settings
-from ops import environment, local
-from ops.embedded_aws import control
+from ops.core import environment
 from tests.embedded_aws.conftest import started
+from tools import local
 
 _CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from ops.environment import LOCAL_BUCKET
+from ops.core.environment import LOCAL_BUCKET
 from tests.e2e.conftest import Finished, Shell
 from tests.e2e.proxy import HANG_UP, Call, Fault, Gateway
 from tests.e2e.test_lifecycle import STACKS, left_over, stack_folder

@@ -24,8 +24,8 @@ from moto.core.request import Request
 from moto.core.routing import get_service_router
 from werkzeug.serving import make_server
 
-from ops.embedded_aws.control import HOST
-from ops.embedded_aws.server import Received, RequestHandler
+from embedded_aws.control import HOST
+from embedded_aws.server import Received, RequestHandler
 
 # botocore's name, where the one that calls are signed with is another.
 _NAMES: Final = {"elasticfilesystem": "efs", "monitoring": "cloudwatch", "tagging": "resourcegroupstaggingapi"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from ops.environment import LOCAL_BUCKET
+from ops.core.environment import LOCAL_BUCKET
 from tests.e2e.conftest import Shell, end
 from tests.e2e.proxy import Call, Fault, Verdict, expired_after, gateway
 from tests.e2e.test_lifecycle import TAG, planned, stack_folder, state

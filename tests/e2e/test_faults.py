@@ -15,7 +15,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from ops.environment import LOCAL_BUCKET
+from ops.core.environment import LOCAL_BUCKET
 from tests.e2e.conftest import Shell, end
 from tests.e2e.faults import (
     PREFIX,

@@ -21,8 +21,8 @@ import pytest
 from constructs_lib import packed_user_data
 from constructs_lib.user_data import shipped, unpacked
 from modules_equiv.settings import load_settings
+from ops.core.environment import LOCAL_BUCKET, LOCAL_SETTINGS, ROOT
 from ops.doctor.actions import groups
-from ops.environment import LOCAL_BUCKET, LOCAL_SETTINGS, ROOT
 from tests.e2e.conftest import Shell
 
 STACKS = ("mlcore", "stats-monitor", "train-model", "train-model-dev")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.environment import LOCAL_BUCKET
+from ops.core.environment import LOCAL_BUCKET
 from tests.e2e.conftest import Finished, Shell
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-44cd-86ef-1234567890ab"

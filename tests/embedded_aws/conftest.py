@@ -12,7 +12,7 @@ import boto3
 import psutil
 import pytest
 
-from ops.embedded_aws import control
+from embedded_aws import control
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

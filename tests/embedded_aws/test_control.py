@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.embedded_aws import control
+from embedded_aws import control
 from tests.embedded_aws.conftest import free_port, is_running, started
 
 
@@ -113,7 +113,7 @@ def test_another_port_than_the_running_one_is_refused(build_dir: Path, monkeypat
     other = free_port()
     with pytest.raises(control.EmbeddedAwsError, match=f"already runs on port {running.port}, not {other}") as error:
         control.start(other, build_dir=build_dir)
-    assert "python -m ops.embedded_aws stop" in str(error.value)
+    assert "python -m embedded_aws stop" in str(error.value)
     monkeypatch.setenv("ML_EMBEDDED_AWS_PORT", str(other))
     with pytest.raises(control.EmbeddedAwsError, match="already runs"):
         control.start(build_dir=build_dir)
@@ -135,11 +135,11 @@ def test_a_taken_port_names_its_holder_and_the_way_out(build_dir: Path) -> None:
 
 
 def test_a_server_that_dies_at_start_shows_its_last_lines(build_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_MODULE", "ops.embedded_aws.no_such_module")
+    monkeypatch.setattr(control, "_MODULE", "embedded_aws.no_such_module")
     with pytest.raises(control.EmbeddedAwsError) as error:
         control.start(free_port(), build_dir=build_dir)
     assert "ended with code 1 while starting" in str(error.value)
-    assert "No module named ops.embedded_aws.no_such_module" in str(error.value)
+    assert "No module named embedded_aws.no_such_module" in str(error.value)
     assert str(error.value).endswith(f"The whole log is in {build_dir / 'server.log'}.")
     assert not (build_dir / "process.json").exists()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ops.embedded_aws.control import Endpoint
+from embedded_aws.control import Endpoint
 from tests.embedded_aws.conftest import ClientFactory
 
 if TYPE_CHECKING:

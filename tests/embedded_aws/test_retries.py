@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 from werkzeug.test import Client
 
-from ops.embedded_aws import control
-from ops.embedded_aws.retries import OnceOnly
+from embedded_aws import control
+from embedded_aws.retries import OnceOnly
 from tests.embedded_aws.conftest import ClientFactory
 
 _SECONDS = 120  # at most: a server that is busy with others answers late

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ops import local
-from ops.embedded_aws import control
+from embedded_aws import control
 from tests.embedded_aws.conftest import ClientFactory
+from tools import local
 
 BUCKET = "states-of-the-sealed"
 

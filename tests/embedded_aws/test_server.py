@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from werkzeug.test import Client
 
-from ops.embedded_aws.control import HOST, Endpoint
-from ops.embedded_aws.server import Application
+from embedded_aws.control import HOST, Endpoint
+from embedded_aws.server import Application
 from tests.embedded_aws.conftest import ClientFactory
 
 UNIMPLEMENTED = [  # protocol, service, boto3 method, its arguments, API name

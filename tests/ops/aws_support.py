@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ops.embedded_aws import control
+from embedded_aws import control
 from tests.ops import support
 from tests.ops.support import Finished, Running
 

@@ -6,7 +6,7 @@ import botocore.session
 import pytest
 from botocore.loaders import create_loader
 
-from ops.embedded_aws import control
+from embedded_aws import control
 from tests.ops import sshd_support, status_support, support
 from tests.ops.sshd_support import World
 from tests.ops.status_support import Place

@@ -24,12 +24,12 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 
-from ops import system_packages
-from ops.embedded_aws import control
-from ops.environment import LOCAL_BUCKET, ROOT
+from embedded_aws import control
+from ops.core.environment import LOCAL_BUCKET, ROOT
 from tests.embedded_aws.conftest import free_port
 from tests.ops import support
 from tests.ops.support import Finished, Running, wait_for
+from tools import system_packages
 
 DEPLOYMENT = "ssh-test"
 # This machine, as the jump host sees it: link-local, so that it is no address of the network that this machine is in.

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from embedded_aws import control
 from modules_equiv.settings import load_settings
-from ops import environment, local
-from ops.commands.base import Session
-from ops.embedded_aws import control
-from ops.environment import LOCAL_BUCKET
+from ops.core import environment
+from ops.core.environment import LOCAL_BUCKET
+from ops.core.session import Session
 from tests.ops import support
 from tests.ops.support import Finished, Running, wait_for
+from tools import local
 
 NOT_REPORTED = '{"state":"not reported yet",\n"stages":[]}\n'
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"

@@ -20,9 +20,9 @@ import boto3
 import psutil
 from typer import rich_utils
 
+from embedded_aws import control
 from ops.cli import main
-from ops.embedded_aws import control
-from ops.environment import ROOT
+from ops.core.environment import ROOT
 from tests.embedded_aws.conftest import free_port
 
 _SECONDS = 60.0  # at most; nearly all of it is over in two

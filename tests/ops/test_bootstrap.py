@@ -10,8 +10,8 @@ import pexpect
 import pytest
 from botocore.exceptions import ClientError
 
-from ops.embedded_aws import control
-from ops.environment import ROOT
+from embedded_aws import control
+from ops.core.environment import ROOT
 from tests.ops.aws_support import BUCKET, SETTINGS, Answer, Person, Request, clear, front
 from tests.ops.support import Finished
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from ops import set_up
-from ops.aws_trouble import is_web_page
+from embedded_aws import control
+from ops.core.aws_errors import is_web_page
+from ops.core.environment import ROOT
 from ops.doctor import account as doctor_account
-from ops.embedded_aws import control
-from ops.environment import ROOT
 from tests.ops.aws_support import BUCKET, Answer, Person, clear, front
+from tools import set_up
 
 COMMANDS = (
     *("init", "bootstrap", "doctor", "cost", "status", "wait", "start", "stop", "logs", "unlock", "push-state"),

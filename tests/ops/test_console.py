@@ -5,7 +5,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ops.commands.base import console, progress_console
+from ops.core.console import console, progress_console
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\N{RIGHT-TO-LEFT OVERRIDE}\x9b5m\x00"
 SHOWN = "\\u001b[2J\\u001b]0;title\\u202e\\u009b5m\\u0000"  # rich itself drops the bell

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.environment import ROOT
+from ops.core.environment import ROOT
 from tests.ops.support import Finished, run
 from tests.unit.synthesis import MINIMAL, synthesize
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ops import synthesis
+from embedded_aws import control
+from ops.core import synthesis
 from ops.doctor import account
-from ops.embedded_aws import control
 from tests.ops.aws_support import Person
 from tests.ops.support import Finished
 

@@ -18,12 +18,12 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from constructs_lib.instance_types import INSTANCE_TYPES
-from ops import synthesis
-from ops.commands.base import STACKS
+from embedded_aws import control
+from ops.core import synthesis
+from ops.core.environment import ROOT
+from ops.core.stack_names import STACKS
 from ops.doctor import key_pair, repositories, tools
 from ops.doctor.quotas import limit, on_demand_quota, spot_quota
-from ops.embedded_aws import control
-from ops.environment import ROOT
 from tests.ops.aws_support import (
     BUCKET,
     KEY_PAIR,

@@ -8,8 +8,8 @@ from unittest import mock
 
 import pytest
 
-from ops import synthesis
-from ops.embedded_aws import control
+from embedded_aws import control
+from ops.core import synthesis
 from tests.ops.aws_support import BUCKET, Answer, Person, clear, front, reset
 from tests.ops.support import Finished
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops.embedded_aws import control
+from embedded_aws import control
 from tests.ops.aws_support import BUCKET, Person, clear
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from modules_equiv.settings import load_settings
-from ops import host_keys
-from ops.commands.base import Session
-from ops.hosts import MACHINES, Host
+from ops.core.session import Session
+from ops.remote import host_keys
+from ops.remote.hosts import MACHINES, Host
 from tests.ops.console_support import console_with, consoles
 from tests.ops.sshd_support import DEPLOYMENT, World, sh
 from tests.ops.support import Finished

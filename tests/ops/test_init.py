@@ -13,13 +13,13 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from embedded_aws import control
 from modules_equiv.settings import DEFAULT_PATH, load_settings
-from ops.commands.base import OpsError
-from ops.embedded_aws import control
-from ops.environment import ROOT
-from ops.first_settings import ADDRESSES, BUCKET, KEY_PAIR, NAME, REGION, Interview, proposed_bucket
-from ops.own_address import Seen, own_address, seen_address
-from ops.settings_file import SettingsFile
+from ops.account.interview import ADDRESSES, BUCKET, KEY_PAIR, NAME, REGION, Interview, proposed_bucket
+from ops.account.own_address import Seen, own_address, seen_address
+from ops.account.settings_file import SettingsFile
+from ops.core.environment import ROOT
+from ops.core.errors import OpsError
 from tests.ops.aws_support import SETTINGS, Person, clear
 
 FLAGS = ("--region", "eu-west-1", "--name", "my-ml", "--key-pair", "my key", "--address", "198.51.100.9")
@@ -519,7 +519,7 @@ def test_an_address_that_came_through_a_proxy_is_in_doubt(monkeypatch: pytest.Mo
 
 def test_a_proposal_that_came_through_a_proxy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = Seen(address="198.51.100.9", proxy="proxy.example:3128")
-    monkeypatch.setattr("ops.first_settings.seen_address", lambda: seen)
+    monkeypatch.setattr("ops.account.interview.seen_address", lambda: seen)
     file = SettingsFile(tmp_path / "settings.toml", "")
     given = {REGION: ["eu-west-1"], NAME: ["my-ml"], KEY_PAIR: ["my key"], BUCKET: ["my-states"]}
     interview = Interview(file=file, given=given, take_proposals=True, replace=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.environment import LOCAL_KEY_PAIR
+from ops.core.environment import LOCAL_KEY_PAIR
 from tests.ops.status_support import Place
 
 pytestmark = pytest.mark.system

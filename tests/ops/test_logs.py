@@ -7,9 +7,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from modules_equiv.settings import load_settings
-from ops import training_log
-from ops.commands.base import Session
-from ops.training_log import TrainingLog
+from ops.core.session import Session
+from ops.deployment import training_log
+from ops.deployment.training_log import TrainingLog
 from tests.ops.status_support import Place, copied, instance_id, now, stage
 from tests.ops.support import Running, wait_for
 from tests.unit.synthesis import MINIMAL

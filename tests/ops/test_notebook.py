@@ -4,8 +4,8 @@ import webbrowser
 
 import pytest
 
-from ops import machines
-from ops.machines import Machine
+from ops.deployment import machines
+from ops.deployment.machines import Machine
 from tests.ops.status_support import Place, notebook_status
 from tests.ops.support import wait_for
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ops import cli, environment, local, plain, shell
-from ops.embedded_aws import control
-from ops.environment import ROOT
+from embedded_aws import control
+from ops import cli
+from ops.core import environment, plain
+from ops.core.environment import ROOT
 from tests.ops.aws_support import Person, clear
+from tools import local, shell
 
 
 def written(text: str, encoding: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -111,7 +113,7 @@ def test_what_other_programs_say_is_read_in_any_locale(tmp_path: Path) -> None:
         encoding="ascii",
     )
     terraform.chmod(0o755)
-    program = "import os\nfrom ops.terraform import require_terraform\nprint(require_terraform(dict(os.environ)))"
+    program = "import os\nfrom ops.core.terraform import require_terraform\nprint(require_terraform(dict(os.environ)))"
     plain_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
     ended = subprocess.run(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ops.environment import LOCAL_BUCKET, ROOT
+from ops.core.environment import LOCAL_BUCKET, ROOT
 from tests.e2e.proxy import expired_after, gateway
 from tests.ops.status_support import Place
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ops import reach
-from ops.commands.base import OpsError
-from ops.embedded_aws import control
-from ops.own_address import Seen
+from embedded_aws import control
+from ops.account.own_address import Seen
+from ops.core.errors import OpsError
+from ops.remote import reach
 from tests.ops.aws_support import BUCKET, Person, clear
 from tests.ops.sshd_support import GATEWAY, World
 from tests.ops.support import Finished

@@ -9,10 +9,11 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from ops import machines, progress
-from ops.embedded_aws import control
-from ops.environment import ROOT
-from ops.hosts import MACHINES
+from embedded_aws import control
+from ops.core import progress
+from ops.core.environment import ROOT
+from ops.deployment import machines
+from ops.remote.hosts import MACHINES
 from tests.ops import sshd_support as support
 from tests.ops.sshd_support import DEPLOYMENT, JUMP, METRICS, WORKER, World, sh
 from tests.ops.support import wait_for

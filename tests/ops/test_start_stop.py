@@ -9,11 +9,13 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 
 from modules_equiv.settings import load_settings
-from ops import machines, power, waiting
-from ops.commands.base import OpsError, Session
-from ops.environment import LOCAL_BUCKET
-from ops.machines import Machine
-from ops.waiting import Progress
+from ops.core import polling
+from ops.core.environment import LOCAL_BUCKET
+from ops.core.errors import OpsError
+from ops.core.polling import Progress
+from ops.core.session import Session
+from ops.deployment import machines, power
+from ops.deployment.machines import Machine
 from tests.ops.status_support import Place, copied, instance, instance_id, notebook_status
 from tests.unit.synthesis import MINIMAL
 
@@ -35,7 +37,7 @@ def worker(place: Place) -> str:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks."""
-    monkeypatch.setattr(waiting, "EVERY", 0.1)
+    monkeypatch.setattr(polling, "EVERY", 0.1)
 
 
 def state(place: Place, worker: str) -> str:

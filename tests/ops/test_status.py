@@ -8,10 +8,11 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from rich.console import Console
 
-from ops import boot_report, boot_wait, waiting, when
-from ops.aws_trouble import NotAwsError
-from ops.machines import Machine
-from ops.waiting import Progress, poll
+from ops.core import durations, polling
+from ops.core.aws_errors import NotAwsError
+from ops.core.polling import Progress, poll
+from ops.deployment import boot_report, boot_wait
+from ops.deployment.machines import Machine
 from tests.ops.status_support import Place, instance, instance_id, now, stage
 from tests.ops.support import Finished
 
@@ -39,7 +40,7 @@ def worker(place: Place) -> str:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks."""
-    monkeypatch.setattr(waiting, "EVERY", 0.1)
+    monkeypatch.setattr(polling, "EVERY", 0.1)
 
 
 def machine_in(finished: Finished, name: str) -> dict[str, object]:
@@ -402,7 +403,7 @@ class TestSpans:
         ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2h", 7200), ("45", 45)]
     )
     def test_read(self, text: str, seconds: int) -> None:
-        assert when.seconds(text) == seconds
+        assert durations.seconds(text) == seconds
 
     @pytest.mark.parametrize(
         ("seconds", "said"),
@@ -417,11 +418,11 @@ class TestSpans:
         ],
     )
     def test_said(self, seconds: int, said: str) -> None:
-        assert when.span_of(seconds) == said
+        assert durations.span_of(seconds) == said
 
     def test_a_moment_without_a_zone_is_none(self) -> None:
-        assert when.read("2026-11-25T21:00:00") is None
-        assert when.read("2026-11-25T21:00:00Z") == datetime(2026, 11, 25, 21, tzinfo=UTC)
+        assert durations.read("2026-11-25T21:00:00") is None
+        assert durations.read("2026-11-25T21:00:00Z") == datetime(2026, 11, 25, 21, tzinfo=UTC)
 
 
 class TestReport:

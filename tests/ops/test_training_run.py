@@ -10,8 +10,9 @@ import pexpect
 import pytest
 from botocore.exceptions import ClientError
 
-from ops import training_run, waiting
-from ops.environment import ROOT
+from ops.core import polling
+from ops.core.environment import ROOT
+from ops.deployment import training_run
 from tests.ops.status_support import Place, copied, instance, instance_id
 from tests.ops.support import Finished
 
@@ -36,7 +37,7 @@ def worker(place: Place) -> str:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks."""
-    monkeypatch.setattr(waiting, "EVERY", 0.1)
+    monkeypatch.setattr(polling, "EVERY", 0.1)
 
 
 @pytest.fixture(autouse=True)

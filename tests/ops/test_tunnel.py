@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ops import forward
-from ops.forward import free_port as next_free
+from ops.remote import forwarding
+from ops.remote.forwarding import free_port as next_free
 from tests.embedded_aws.conftest import free_port, is_running
 from tests.ops import sshd_support as support
 from tests.ops.sshd_support import DEPLOYMENT, GATEWAY, METRICS, World
@@ -176,7 +176,7 @@ class TestWaiting:
     def test_not_for_ever(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """Time passes for the service alone: the logins before it take what they take."""
         passed = 0.0
-        asked = forward._tcp_answers
+        asked = forwarding._tcp_answers
 
         def answers(port: int) -> bool:
             nonlocal passed
@@ -184,8 +184,8 @@ class TestWaiting:
             return asked(port)
 
         clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed, sleep=time.sleep)
-        monkeypatch.setattr(forward, "_tcp_answers", answers)
-        monkeypatch.setattr(forward, "time", clock)
+        monkeypatch.setattr(forwarding, "_tcp_answers", answers)
+        monkeypatch.setattr(forwarding, "time", clock)
         said = world.ops("tunnel", "7004", "--timeout", "1h", "--local-port", str(free_port()))
         assert said.status == 1
         assert "connected, but port 7004 did not answer within 1 h (connect failed: Connection refused)" in said.err

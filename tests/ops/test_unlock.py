@@ -16,10 +16,10 @@ import pexpect
 import psutil
 import pytest
 
-from ops import locks
-from ops.commands.base import OpsError
-from ops.environment import LOCAL_BUCKET, ROOT
-from ops.lock_holder import holder
+from ops.core.environment import LOCAL_BUCKET, ROOT
+from ops.core.errors import OpsError
+from ops.deployment import locks
+from ops.deployment.lock_holder import holder
 from tests.ops.status_support import Place
 from tests.ops.support import Finished
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from constructs_lib.refused import printable, printable_lines
 from constructs_lib.toml_text import TomlError, parsed
 from modules_equiv.settings import Settings, SettingsError, load_settings
-from ops.settings_file import settings_path
+from ops.account.settings_file import settings_path
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import environment
+from ops.core import environment
 from tests.unit.synthesis import Json, synthesize
 
 ALL = ("mlcore", "stats-monitor", "train-model", "train-model-dev")

@@ -10,10 +10,12 @@ import pytest
 
 from constructs_lib import variables
 from constructs_lib.variables import TABLE, RefusedVariableError, row_of
-from ops import cli, environment, local, set_up, shell, terraform
-from ops.embedded_aws.control import Endpoint
-from ops.environment import ROOT
-from ops.terraform import ProviderSource
+from embedded_aws.control import Endpoint
+from ops import cli
+from ops.core import environment, terraform
+from ops.core.environment import ROOT
+from ops.core.terraform import ProviderSource
+from tools import local, set_up, shell
 
 KEPT, CLEARED, REFUSED, OURS = "kept", "cleared", "refused", "ours"
 

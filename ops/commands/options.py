@@ -1,0 +1,51 @@
+"""Options and arguments that several commands have."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.core import durations
+from ops.core.errors import OpsError
+from ops.core.stack_names import STACKS
+from ops.remote import ssh
+
+
+def completed_from(*words: str) -> Callable[[str], list[str]]:
+    """For an argument's `autocompletion`: those of the words that begin as what is typed."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+Timeout = Annotated[str, typer.Option(metavar="TIME", help="How long to wait at most: 90s, 30m, 1h30m.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")]
+OneStack = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[STACK]",
+        help="Which stack; all of them when left out.",
+        autocompletion=completed_from(*STACKS),
+    ),
+]
+
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="The private key. Default: ~/.ssh/KEYPAIR, ~/.ssh/KEYPAIR.pem, else the ssh-agent.",
+        show_default=False,
+    ),
+]
+ViaOption = Annotated[
+    ssh.Via,
+    typer.Option("--via", help="Through the jump host, or through AWS Session Manager (worker only; no port is open)."),
+]
+
+
+def seconds_in(timeout: str) -> int:
+    """What `Timeout` says, in seconds. Raises OpsError (a wrong command line) for what is no span of time."""
+    try:
+        return durations.seconds(timeout)
+    except ValueError as error:
+        raise OpsError(f"--timeout: {error}", status=2) from None

@@ -1,0 +1,26 @@
+"""The stacks, and where the state of each one is."""
+
+from typing import Final
+
+from constructs_lib.refused import did_you_mean
+from modules_equiv.settings import Settings
+from ops.core.errors import OpsError
+
+STACKS: Final = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
+
+
+def state_key(settings: Settings, stack: str) -> str:
+    """The key of the stack's state in the state bucket. The lock's is the same, followed by .tflock."""
+    return settings.stack_deployment().state_key(stack)
+
+
+def state_place(settings: Settings, stack: str) -> str:
+    """The s3:// URL of the stack's state."""
+    return f"s3://{settings.state.bucket}/{state_key(settings, stack)}"
+
+
+def require_stack(name: str) -> None:
+    """Raises OpsError (a wrong command line) for a name that no stack has."""
+    if name not in STACKS:
+        hint = did_you_mean(name, STACKS, otherwise=f"The stacks are {', '.join(STACKS)}.")
+        raise OpsError(f"there is no stack {name!r}. {hint}", status=2)
