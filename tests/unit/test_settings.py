@@ -690,14 +690,14 @@ def test_every_other_variable_that_the_code_reads_is_let_be() -> None:
 
 
 def test_the_environment_alone_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("modules_equiv.settings.DEFAULT_PATH", tmp_path / "settings.toml")
+    monkeypatch.setattr("modules_equiv.settings.file.DEFAULT_PATH", tmp_path / "settings.toml")
     assert load_settings(environ=REQUIRED_ENVIRON).model_dump() == DEFAULTS
 
 
 def test_without_file_and_environment_the_required_keys_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("modules_equiv.settings.DEFAULT_PATH", tmp_path / "settings.toml")
+    monkeypatch.setattr("modules_equiv.settings.file.DEFAULT_PATH", tmp_path / "settings.toml")
     with pytest.raises(SettingsError) as error:
         load_settings(environ={})
     assert [p.key for p in error.value.problems] == ["access.deployer_cidrs", "access.ssh_keypair_name", "state.bucket"]
