@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +31,7 @@ from ops.core.stack_names import STACKS
 from ops.core.terraform import TerraformError
 
 SERVER_DIR = BUILD / "embedded-aws"
+_STOP_SECONDS = 600  # a NAT gateway takes minutes
 DEPLOYS = (("mlcore", "stats-monitor"), ("train-model",))
 
 
@@ -81,7 +84,7 @@ def variables(endpoint: control.Endpoint, region: str, base: Mapping[str, str] =
         **control.environment(endpoint, region=region),
         **LOCAL_SETTINGS,
         # A folder of its own: Terraform remembers in it which bucket the state is in.
-        "CDKTF_OUTPUT": str(BUILD / "local" / "cdktf.out"),
+        "CDKTF_OUTPUT": str(_output()),
     }
 
 
@@ -97,9 +100,12 @@ def up(console: Console) -> None:
     """Starts the embedded AWS, deploys as the README says, shows what there is. Run again, it brings all up to date."""
     settings = _settings()
     environment.commands()  # Terraform and its provider, before anything is started
+    # One that an earlier run left behind would go on in the account that is there now.
+    _wait_for_terraform()
     console.print("Starting the embedded AWS …")
     endpoint = control.start(build_dir=SERVER_DIR)
     console.print(f"Embedded AWS at {endpoint.url}")
+    _forget_earlier_account(settings, endpoint)
     prepare_account(settings, endpoint, BUILD / "local")
     for stacks in DEPLOYS:
         _cdktf(console, ["deploy", *stacks, "--auto-approve"], variables(endpoint, settings.deployment.region))
@@ -120,6 +126,20 @@ def down(console: Console) -> None:
         _cdktf(console, ["destroy", "*", "--auto-approve"], variables(endpoint, settings.deployment.region) | released)
     control.stop(SERVER_DIR)
     console.print("The embedded AWS is stopped.")
+
+
+def _forget_earlier_account(settings: Settings, endpoint: control.Endpoint) -> None:
+    """Removes Terraform's working folders of an embedded AWS that is gone, when this one is new.
+
+    With it went all that it held. Where it was killed during a deploy, these folders keep a state that could not be
+    written, which no run may pass over as long as what it names may exist.
+    """
+    try:
+        _client("s3", endpoint, settings.state.region).head_bucket(Bucket=LOCAL_BUCKET)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise LocalError(f"the bucket {LOCAL_BUCKET} cannot be looked up: {error}") from error
+        shutil.rmtree(_output(), ignore_errors=True)
 
 
 def prepare_account(settings: Settings, endpoint: control.Endpoint, folder: Path) -> None:
@@ -187,7 +207,10 @@ def _cdktf(console: Console, arguments: Sequence[str], variables: Mapping[str, s
         try:
             _follow(process.stdout, file.write, last, lambda line: status.update(f"{title}: {line[:60]}"))
         except KeyboardInterrupt:
-            process.wait()  # Terraform got the interrupt too, and gives the state lock back
+            process.wait()
+            # The CLI ends at once; its Terraform finishes what it is doing, writes the state and gives the lock back.
+            status.update("Terraform stops …")
+            _wait_for_terraform()
             raise
         code = process.wait()
     seconds = time.monotonic() - started
@@ -196,6 +219,32 @@ def _cdktf(console: Console, arguments: Sequence[str], variables: Mapping[str, s
             "\n".join([*last, "", f"{title} failed (exit status {code}); all of it is in {log.relative_to(ROOT)}"])
         )
     console.print(f"{title}: done in {seconds:.0f} s")
+
+
+def _wait_for_terraform() -> None:
+    """Wait until no Terraform works for `make local`. Raise LocalError after ten minutes."""
+    _, alive = psutil.wait_procs(_terraforms(), timeout=_STOP_SECONDS)
+    if alive:
+        raise LocalError(
+            f"Terraform (process {alive[0].pid}) has not stopped after {_STOP_SECONDS} s: wait until it ends, then run "
+            "this again"
+        )
+
+
+def _terraforms() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.name() == "terraform" and Path(process.cwd()).is_relative_to(_output()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _output() -> Path:
+    """Where the CLI has Terraform work for the embedded AWS."""
+    return BUILD / "local" / "cdktf.out"
 
 
 def _follow(stream: Any, write: Callable[[str], object], last: deque[str], show: Callable[[str], None]) -> None:

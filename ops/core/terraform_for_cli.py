@@ -6,7 +6,9 @@ would count as one that succeeded: here it is 128 + the signal's number, as a sh
 
 A CLI that is killed, or whose terminal is closed, hangs up on its Terraforms, which would die at once and forget what
 they made in the last seconds. Here Terraform is asked to stop instead: it ends what it is at, writes the state and
-gives the lock back (https://developer.hashicorp.com/terraform/cli/commands/apply).
+gives the lock back (https://developer.hashicorp.com/terraform/cli/commands/apply). At Ctrl-C the CLI passes the
+interrupt on and ends, which hangs up as well. A second request would have Terraform end at once and lose the state, so
+Terraform gets no signal from the terminal, but from here, and one for both.
 
 It reads for 200 ms after the end and no longer, and on a busy machine loses the last lines, which say why.
 
@@ -56,28 +58,31 @@ def run(command: list[str], environment: Mapping[str, str]) -> int:
     """The exit status, after what it began was put in order."""
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []
+    asked = False
 
     def stop(number: int, _: FrameType | None = None) -> None:
+        nonlocal asked
+        if number == signal.SIGHUP:
+            if asked:
+                return
+            number = signal.SIGINT
+        asked = True
         if child:
-            child.send_signal(signal.SIGINT if number == signal.SIGHUP else number)
+            child.send_signal(number)
         else:
             early.append(number)
 
     # Before Terraform runs: it may be hung up on at once.
-    signal.signal(signal.SIGHUP, stop)
-    signal.signal(signal.SIGTERM, stop)
-    # Ctrl-C reaches Terraform from the terminal.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    for request in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        signal.signal(request, stop)
     try:
-        # Terraform lives on when its terminal is gone. There are no threads here, of which preexec_fn warns.
-        child = subprocess.Popen(
-            command, env=environment, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        )
+        # In a session of its own, where no signal of the terminal comes; it reads from it all the same.
+        child = subprocess.Popen(command, env=environment, start_new_session=True)
     except OSError as error:
         print(f"{command[0]} cannot be run: {error.strerror}", file=sys.stderr)
         return 127
     for number in early:
-        stop(number)
+        child.send_signal(number)
     status = child.wait()
     return status if status >= 0 else 128 - status
 

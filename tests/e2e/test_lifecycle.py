@@ -685,7 +685,7 @@ class TestRights:
 
 def actions(shell: Shell, stack: str) -> set[tuple[str, str]]:
     """IAM's name for every call that Terraform made for the stack, and for S3 the object."""
-    calls = [call for call in page(shell, "calls") if call["stack"] == stack]
+    calls = [call for call in page(shell.variables["AWS_ENDPOINT_URL"], "calls") if call["stack"] == stack]
     made = {(f"{call['service']}:{call['operation']}", call["object"]) for call in calls}
     return {(IAM_ACTIONS.get(call, call), of) for call, of in made if call not in NO_PERMISSION}
 
@@ -738,11 +738,11 @@ def left_over(shell: Shell) -> list[str]:
 
 def gaps(shell: Shell) -> list[Any]:
     """Calls that the embedded AWS could not answer."""
-    return page(shell, "gaps")
+    return page(shell.variables["AWS_ENDPOINT_URL"], "gaps")
 
 
-def page(shell: Shell, name: str) -> list[Any]:
-    """One of the embedded AWS's own pages."""
-    with urllib.request.urlopen(f"{shell.variables['AWS_ENDPOINT_URL']}/_embedded/{name}") as answer:
+def page(url: str, name: str) -> list[Any]:
+    """One of the embedded AWS's own pages. url: where it listens."""
+    with urllib.request.urlopen(f"{url}/_embedded/{name}") as answer:
         found: list[Any] = json.load(answer)
     return found

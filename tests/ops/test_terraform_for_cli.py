@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_it_gets_the_arguments_as_they_are(tmp_path: Path) -> None:
     assert said == "apply|-var|a=b c|"
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_request_to_stop_that_comes_before_terraform_runs_reaches_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -84,6 +85,43 @@ def test_a_terminal_that_is_closed_is_a_request_to_stop_and_is_waited_for(
     said, _ = process.communicate(timeout=30)
     assert said == "asked to stop\n"
     assert process.returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("signals", "asked"),
+    [
+        # What the CLI does at Ctrl-C: it passes the interrupt on, ends, and so hangs up.
+        ([signal.SIGINT, signal.SIGHUP], 1),
+        ([signal.SIGHUP, signal.SIGHUP], 1),
+        # A person who asks twice wants an end at once.
+        ([signal.SIGINT, signal.SIGINT], 2),
+        ([signal.SIGHUP, signal.SIGTERM], 2),
+    ],
+)
+def test_an_interrupt_and_the_hang_up_that_follows_are_one_request(
+    tmp_path: Path, signals: list[signal.Signals], asked: int
+) -> None:
+    """At the second request Terraform ends without writing the state."""
+    script = (
+        f"trap 'echo asked >>{tmp_path}/asked' INT TERM\necho ready\n"
+        # Long enough for all of them; what a trap interrupts is looked at anew.
+        f"for i in $(seq 30); do sleep 0.1; done"
+    )
+    process = start(tmp_path, script)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+    for number in signals:
+        before = (tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else ""
+        # All in the session of a terminal get both.
+        os.killpg(process.pid, number)
+        for _ in range(10):
+            if (tmp_path / "asked").exists() and (tmp_path / "asked").read_text() != before:
+                break
+            time.sleep(0.1)
+
+    process.communicate(timeout=30)
+    assert (tmp_path / "asked").read_text() == "asked\n" * asked
 
 
 @pytest.mark.parametrize(
