@@ -114,6 +114,21 @@ def planned(shell: Shell, stack: str, command: str = "cdktf", **settings: str) -
     return {address: action for address, action in actions.items() if action not in (["no-op"], ["read"])}
 
 
+def changed(shell: Shell, stack: str, **settings: str) -> dict[str, str]:
+    """Plans without the CLI, in the folder where it has deployed: {"aws_vpc.core": "update"}.
+
+    Costs less than half of what `planned` does, which starts the provider twice.
+    """
+    folder = stack_folder(shell, stack)
+    output = {"CDKTF_OUTDIR": str(folder.parent.parent)}
+    shell.run("python", "main.py", settings=output | settings).ok()
+    said = shell.run("terraform", "plan", "-json", "-input=false", cwd=folder, settings=settings).ok().said
+    lines = [json.loads(line) for line in said.splitlines()]
+    changes = [line["change"] for line in lines if line["type"] == "planned_change"]
+    assert [line["type"] for line in lines].count("change_summary") == 1
+    return {change["resource"]["addr"]: change["action"] for change in changes}
+
+
 def reason(shell: Shell, stack: str, *options: str) -> str:
     """Why Terraform refused what the CLI has just tried, from Terraform itself (see `planned`)."""
     command = ("terraform", "plan", "-input=false", "-no-color", *options)
@@ -394,7 +409,7 @@ class TestWhatAwsShows:
         name = "/ml-infra/ml-core/train-model/worker/boot-status"
         shell.aws("ssm").put_parameter(Name=name, Value='{"state":"ready","stages":[]}', Overwrite=True)
 
-        assert planned(shell, "train-model") == {}
+        assert changed(shell, "train-model") == {}
 
     def test_grafanas_password_is_a_secret_and_only_there(self, shell: Shell) -> None:
         name = "/ml-infra/ml-core/stats-monitor/grafana-admin-password"
@@ -442,6 +457,15 @@ class TestAfterwards:
     def test_a_second_diff_is_empty(self, shell: Shell, stack: str) -> None:
         assert planned(shell, stack) == {}
 
+    def test_the_same_deploy_again_changes_nothing(self, shell: Shell) -> None:
+        """Terraform may write down what AWS filled in after the first deploy; nothing in AWS is touched."""
+        before = [ids(shell, stack) for stack in ("mlcore", "stats-monitor")]
+        said = shell.cdktf("deploy", "mlcore", "stats-monitor", "--auto-approve").ok().said
+
+        applied = re.findall(r"Resources: (\d+) added, (\d+) changed, (\d+) destroyed", " ".join(said.split()))
+        assert set(applied) <= {("0", "0", "0")}
+        assert [ids(shell, stack) for stack in ("mlcore", "stats-monitor")] == before
+
     def test_output(self, shell: Shell, tmp_path: Path) -> None:
         said = shell.cdktf("output", "mlcore", "--outputs-file", str(tmp_path / "outputs.json")).ok().said
 
@@ -450,14 +474,14 @@ class TestAfterwards:
         assert written["mlcore"]["vpc_id"] == outputs(shell, "mlcore")["vpc_id"]
 
     def test_a_larger_volume_changes_the_volume_and_nothing_else(self, shell: Shell) -> None:
-        changes = planned(shell, "train-model", ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SIZE_GB="60")
+        changes = changed(shell, "train-model", ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SIZE_GB="60")
 
-        assert changes == {"aws_ebs_volume.msls": ["update"]}
+        assert changes == {"aws_ebs_volume.msls": "update"}
 
     def test_another_deployer_changes_one_group(self, shell: Shell) -> None:
-        changes = planned(shell, "mlcore", ML_INFRA_ACCESS__DEPLOYER_CIDRS="198.51.100.0/24")
+        changes = changed(shell, "mlcore", ML_INFRA_ACCESS__DEPLOYER_CIDRS="198.51.100.0/24")
 
-        assert changes == {"aws_security_group.allow_deployer_sg": ["update"]}
+        assert changes == {"aws_security_group.allow_deployer_sg": "update"}
 
     def test_a_rule_that_somebody_added_by_hand_is_seen(self, shell: Shell) -> None:
         """Of a group, too, that has no rules of its own in that direction."""
@@ -466,7 +490,7 @@ class TestAfterwards:
         by_hand = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"}
         ec2.authorize_security_group_ingress(**by_hand)
         try:
-            assert planned(shell, "mlcore") == {"aws_security_group.allow_egress": ["update"]}
+            assert changed(shell, "mlcore") == {"aws_security_group.allow_egress": "update"}
         finally:
             ec2.revoke_security_group_ingress(**by_hand)
 
@@ -479,7 +503,7 @@ class TestAfterwards:
         assert "prevent_destroy" in said
 
     def test_another_worker_type_keeps_the_data_volume(self, shell: Shell) -> None:
-        changes = planned(shell, "train-model", ML_INFRA_TRAIN_MODEL__INSTANCE_TYPE="p4d.24xlarge")
+        changes = changed(shell, "train-model", ML_INFRA_TRAIN_MODEL__INSTANCE_TYPE="p4d.24xlarge")
 
         assert "aws_ebs_volume.msls" not in changes
         assert "aws_instance.worker" in changes
@@ -499,7 +523,7 @@ class TestAfterwards:
         password = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
         ssm.put_parameter(Name=name, Value=password, Type="SecureString", Description="by hand", Overwrite=True)
 
-        assert planned(shell, "stats-monitor") == {}
+        assert changed(shell, "stats-monitor") == {}
 
     def test_a_new_image_replaces_no_running_machine(self, shell: Shell, tmp_path: Path) -> None:
         shell.cdktf("synth", "--output", str(tmp_path)).ok()
@@ -520,17 +544,6 @@ class TestAfterwards:
         unpinned = shell.run(*plan, cwd=folder)
         assert unpinned.status == 2
         assert "aws_instance.metrics must be replaced" in unpinned.said
-
-    def test_the_same_deploy_again_changes_nothing(self, shell: Shell) -> None:
-        """Terraform may write down what AWS filled in after the first deploy; nothing in AWS is touched."""
-        before = [ids(shell, stack) for stack in ("mlcore", "stats-monitor")]
-        assert [planned(shell, stack) for stack in ("mlcore", "stats-monitor")] == [{}, {}]
-
-        said = shell.cdktf("deploy", "mlcore", "stats-monitor", "--auto-approve").ok().said
-
-        applied = re.findall(r"Resources: (\d+) added, (\d+) changed, (\d+) destroyed", " ".join(said.split()))
-        assert set(applied) <= {("0", "0", "0")}
-        assert [ids(shell, stack) for stack in ("mlcore", "stats-monitor")] == before
 
 
 class TestLeaving:
@@ -635,7 +648,7 @@ class TestDestroy:
             if "Volume" in only_tag(volume, "Name")
         }
         assert made == kept
-        assert planned(shell, "train-model", **NO_SNAPSHOT) == {}
+        assert changed(shell, "train-model", **NO_SNAPSHOT) == {}
 
     def test_settings_that_change_things_in_place(self, shell: Shell) -> None:
         before = {stack: ids(shell, stack) for stack in STACKS}

@@ -293,6 +293,7 @@ def test_a_404_of_a_proxy_is_no_missing_bucket(person: Person) -> None:
     assert not person.aws("s3").list_buckets()["Buckets"]
 
 
+@pytest.mark.system
 def test_text_in_place_of_json_is_no_empty_answer(person: Person) -> None:
     person.aws("s3").create_bucket(Bucket=BUCKET)
     with front(person.endpoint, {"ListServiceQuotas": lambda _: Answer(200, b"log in first", "text/plain")}) as url:
@@ -357,6 +358,7 @@ def test_a_reader_that_goes_away_is_no_failure_to_talk_about(person: Person, arg
     assert "BrokenPipe" not in ended.stderr
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("output", "said"), [(">&-", "standard output is closed"), (">/dev/full", "No space left on device")]
 )
@@ -371,6 +373,7 @@ def test_output_that_cannot_be_written_is_one_line(person: Person, output: str, 
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.system
 def test_colours_are_for_terminals_only(person: Person) -> None:
     piped = person.ops("doctor", "train-model-dev")
     leader, follower = pty.openpty()

@@ -10,6 +10,8 @@ import pytest
 from embedded_aws import control
 from tests.ops.aws_support import BUCKET, Person, clear
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def person(empty_endpoint: control.Endpoint, tmp_path: Path) -> Person:

@@ -41,6 +41,7 @@ def test_what_the_encoding_lacks_comes_in_letters_that_it_has(
     assert written("Looking … → für 3 € 日本 “ok”", encoding, monkeypatch) == expected
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_doctor_ends_as_it_does_elsewhere(empty_endpoint: control.Endpoint, tmp_path: Path, encoding: str) -> None:
     clear(empty_endpoint)

@@ -15,6 +15,8 @@ from tests.ops.aws_support import BUCKET, Person, clear
 from tests.ops.sshd_support import GATEWAY, World
 from tests.ops.support import Finished
 
+pytestmark = pytest.mark.system
+
 HERE, ELSEWHERE = "198.51.100.9", "203.0.113.7"  # RFC 5737; the second is the one that the settings let in
 STATE = "ml-core/ml-core/us-east-1/mlcore.tfstate"
 

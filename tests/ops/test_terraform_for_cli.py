@@ -11,6 +11,8 @@ import pytest
 
 from ops.core import environment, terraform_for_cli
 
+pytestmark = pytest.mark.system
+
 PROGRAM = environment.ROOT / "ops" / "core" / "terraform_for_cli.py"
 
 

@@ -45,6 +45,7 @@ def test_this_run_is_lazy() -> None:
     assert "--require" in os.environ["NODE_OPTIONS"]
 
 
+@pytest.mark.system
 def test_json_is_identical_to_the_plain_imports(tmp_path: Path) -> None:
     lazy = python(SYNTHESIZE, str(tmp_path / "lazy"))
     plain = python(SYNTHESIZE, str(tmp_path / "plain"), **{lazy_provider.DISABLE: "1"})
@@ -100,6 +101,7 @@ def test_without_jsiis_table_the_plain_import_runs(monkeypatch: pytest.MonkeyPat
     assert not isinstance(spec.loader, lazy_provider._ProviderLoader)
 
 
+@pytest.mark.system
 def test_every_type_of_the_assembly_is_in_the_table() -> None:
     """What Node may send back must be importable: jsii's own list of submodules is the measure."""
     program = """

