@@ -67,6 +67,10 @@ bench: setup-tests  ## speed and memory, as ratios
 bench-boot: setup-tests  ## seconds to ready of every machine (Linux, as root)
 	@$(PY) -m tools.shell -- $(PY) -m benchmarks.boot
 
+.PHONY: pages
+pages: setup  ## write docs/settings.md from settings.toml
+	@$(PY) -m tools.settings_page
+
 arch: setup  ## draw images/arch.png from the synthesized stacks
 	@$(PY) -m tools.draw
 
