@@ -6,13 +6,13 @@ from typing import Final
 
 
 class RefusedError(ValueError):
-    """A value that cannot be used. `reason` and `way_out` are whole sentences for a person, safe to print."""
+    """A value that cannot be used. `reason` and `fix` are whole sentences for a person, safe to print."""
 
-    def __init__(self, reason: str, way_out: str) -> None:
-        reason, way_out = printable(reason), printable(way_out)
-        super().__init__(f"{reason} {way_out}")
+    def __init__(self, reason: str, fix: str) -> None:
+        reason, fix = printable(reason), printable(fix)
+        super().__init__(f"{reason} {fix}")
         self.reason = reason
-        self.way_out = way_out
+        self.fix = fix
 
 
 def printable(text: str) -> str:

@@ -91,7 +91,7 @@ def _refusal(over: Sequence[StackCost], blind: Sequence[StackCost], limit: Decim
         ways.append(f"unset deployment.max_hourly_usd where you know the price yourself{apart}")
     parts.append(
         textwrap.fill(
-            f"way out: {'; '.join(ways)} (ML_INFRA_DEPLOYMENT__MAX_HOURLY_USD=… for one command, empty for no limit). "
+            f"fix: {'; '.join(ways)} (ML_INFRA_DEPLOYMENT__MAX_HOURLY_USD=… for one command, empty for no limit). "
             "`python -m ops cost` shows what everything costs. `cdktf destroy` is never refused for its price.",
             _WIDTH,
             break_on_hyphens=False,

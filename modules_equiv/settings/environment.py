@@ -75,7 +75,7 @@ def overrides_in(environ: Mapping[str, str]) -> tuple[list[Override], list[Probl
                 key=None,
                 value=shown(text),
                 reason=f"No setting belongs to this name, and {PREFIX} is for settings.",
-                way_out=f"Did you mean {PREFIX}{match.upper()}?" if match else f"Unset it, or write it like {example}.",
+                fix=f"Did you mean {PREFIX}{match.upper()}?" if match else f"Unset it, or write it like {example}.",
             )
         )
     return overrides, problems

@@ -26,7 +26,7 @@ def explained_problem(
 ) -> Problem:
     keys = tuple(str(part) for part in detail["loc"] if not isinstance(part, int))
     variable = variables.get(keys)
-    reason, way_out = _explained(detail, keys)
+    reason, fix = _explained(detail, keys)
     value: str | None = shown(detail["input"])
     if detail["type"] == "missing":
         value = None
@@ -37,7 +37,7 @@ def explained_problem(
         key=".".join(keys),
         value=value,
         reason=reason,
-        way_out=way_out,
+        fix=fix,
     )
 
 
@@ -57,10 +57,10 @@ _TYPES: Final = {
 
 
 def _explained(detail: ErrorDetails, keys: Keys) -> tuple[str, str]:
-    """The reason and the way out."""
+    """Return the reason and the fix."""
     refused = detail.get("ctx", {}).get("error")
     if isinstance(refused, RefusedError):
-        return refused.reason, refused.way_out
+        return refused.reason, refused.fix
     kind, name = detail["type"], keys[-1]
     if kind == "extra_forbidden":
         return _unknown_key(keys)

@@ -28,7 +28,7 @@ def named_path(environ: Mapping[str, str]) -> Path | None:
                     key=None,
                     value=shown(named),
                     reason=f"{user} is nobody's home folder here.",
-                    way_out="Write the path of the file as it is, like /home/me/settings.toml.",
+                    fix="Write the path of the file as it is, like /home/me/settings.toml.",
                 )
             ]
         ) from None
@@ -96,6 +96,6 @@ class SettingsFile:
                 value=shortened(masked(f"line {line}: {lines[line - 1].strip()}")) if 0 < line <= len(lines) else None,
             ) from None
 
-    def _unreadable(self, reason: str, way_out: str, value: str | None = None) -> UnreadableError:
+    def _unreadable(self, reason: str, fix: str, value: str | None = None) -> UnreadableError:
         source = f"{self.label}, named by {self.named_by}" if self.named_by else self.label
-        return UnreadableError(Problem(source=source, key=None, value=value, reason=reason, way_out=way_out))
+        return UnreadableError(Problem(source=source, key=None, value=value, reason=reason, fix=fix))

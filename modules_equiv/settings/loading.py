@@ -57,7 +57,7 @@ def _beside_states(settings: Settings, source: SettingsFile, variables: Mapping[
     """The machines' own buckets are not the states', which are the way to everything there is."""
     problems = []
     for section in ("train_model", "train_model_dev"):
-        for key, (may, could, way_out) in _BUCKETS.items():
+        for key, (may, could, fix) in _BUCKETS.items():
             uri, bucket = getattr(getattr(settings, section), key), settings.state.bucket
             if uri is None or uri.split("/")[2] != bucket:
                 continue
@@ -68,7 +68,7 @@ def _beside_states(settings: Settings, source: SettingsFile, variables: Mapping[
                     key=f"{section}.{key}",
                     value=shown(uri),
                     reason=f"The machine may {may} it, and {bucket} is state.bucket: it could {could}.",
-                    way_out=way_out.format(bucket=bucket),
+                    fix=fix.format(bucket=bucket),
                 )
             )
     return problems

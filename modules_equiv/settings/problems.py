@@ -23,7 +23,7 @@ class Problem:
     key: str | None
     value: str | None
     reason: str
-    way_out: str
+    fix: str
 
     def __post_init__(self) -> None:
         # Whatever a file, its name or a variable holds: a terminal must not obey it.
@@ -36,7 +36,7 @@ class Problem:
             ("from", self.source if self.key else None),
             ("value", self.value),
             ("problem", self.reason),
-            ("way out", self.way_out),
+            ("fix", self.fix),
         ]
         body = [_wrapped(f"{label:<9}", text) for label, text in rows if text is not None]
         return "\n".join([self.key or self.source, *body])

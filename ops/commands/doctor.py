@@ -130,7 +130,7 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
 
 
 def _in_short(error: SettingsError) -> str:
-    parts = [f"{each.key or each.source}: {each.reason} {each.way_out}" for each in error.problems]
+    parts = [f"{each.key or each.source}: {each.reason} {each.fix}" for each in error.problems]
     return " ".join(parts)
 
 

@@ -146,7 +146,7 @@ def test_an_unknown_type_is_answered_with_the_nearest(typed: str, meant: str) ->
     with pytest.raises(RefusedError) as refused:
         worker_type(typed)
     assert f'"{typed}"' in refused.value.reason
-    assert refused.value.way_out == f"Did you mean {meant}."
+    assert refused.value.fix == f"Did you mean {meant}."
 
 
 @pytest.mark.parametrize(
@@ -170,14 +170,14 @@ def test_a_real_type_is_never_taken_for_another(named: str, why: str, neighbours
     assert refused.value.reason == (
         f"{named.lower()} is a real type that is not in the table of constructs_lib/instance_types.py{why}."
     )
-    assert re.findall(r"(\S+) \(\$[0-9.]+ an hour\)", refused.value.way_out) == neighbours
-    assert "Did you mean" not in refused.value.way_out
+    assert re.findall(r"(\S+) \(\$[0-9.]+ an hour\)", refused.value.fix) == neighbours
+    assert "Did you mean" not in refused.value.fix
 
 
 def test_neighbours_come_with_their_prices() -> None:
     with pytest.raises(RefusedError) as refused:
         worker_type("p5e.48xlarge")
-    assert refused.value.way_out == (
+    assert refused.value.fix == (
         "Its neighbours there: p5.48xlarge ($55.04 an hour), p5en.48xlarge ($63.296 an hour), "
         "p6-b200.48xlarge ($113.9328 an hour)."
     )
@@ -187,13 +187,13 @@ def test_a_real_type_without_neighbours_is_answered_with_all() -> None:
     with pytest.raises(RefusedError) as refused:
         worker_type("m5.large")
     assert refused.value.reason.startswith("m5.large is a real type that is not in the table")
-    assert all(name in refused.value.way_out for name in SPECIFICATION)
+    assert all(name in refused.value.fix for name in SPECIFICATION)
 
 
 def test_a_host_is_told_of_hosts_only() -> None:
     with pytest.raises(RefusedError) as refused:
         host_type("t3.micro")
-    assert refused.value.way_out == (
+    assert refused.value.fix == (
         "Its neighbours there: t3.nano ($0.0052 an hour), t3.small ($0.0208 an hour), t3.medium ($0.0416 an hour), "
         "t3.large ($0.0832 an hour)."
     )
@@ -202,7 +202,7 @@ def test_a_host_is_told_of_hosts_only() -> None:
 def test_a_name_near_to_none_is_answered_with_all() -> None:
     with pytest.raises(RefusedError) as refused:
         find("?")
-    assert all(name in refused.value.way_out for name in SPECIFICATION)
+    assert all(name in refused.value.fix for name in SPECIFICATION)
 
 
 @pytest.mark.parametrize("name", ["t3.nano", "t3.small", "t3.medium", "t3.large"])
@@ -214,10 +214,10 @@ def test_hosts_refuse_accelerators() -> None:
     with pytest.raises(RefusedError) as refused:
         host_type("g5.xlarge")
     assert "1 x A10G" in refused.value.reason
-    assert refused.value.way_out == "Choose one of t3.nano, t3.small, t3.medium, t3.large."
+    assert refused.value.fix == "Choose one of t3.nano, t3.small, t3.medium, t3.large."
 
 
 def test_hosts_are_only_offered_types_that_they_can_have() -> None:
     with pytest.raises(RefusedError) as refused:
         host_type("g5.xlarg")
-    assert "g5" not in refused.value.way_out
+    assert "g5" not in refused.value.fix

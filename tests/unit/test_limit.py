@@ -65,7 +65,7 @@ class TestRefused:
 
         assert (finished.returncode, written) == (1, [])
 
-    def test_the_reason_is_itemised_and_names_what_is_unknown_and_the_way_out(self, tmp_path: Path) -> None:
+    def test_the_reason_is_itemised_and_names_what_is_unknown_and_the_fix(self, tmp_path: Path) -> None:
         finished, _ = run_app(tmp_path, "synth", DEPLOYMENT__MAX_HOURLY_USD="1")
         lines = finished.stderr.splitlines()
         words = " ".join(finished.stderr.split())
@@ -109,7 +109,7 @@ class TestCannotBeKept:
             ) in words
         assert "      unknown  machine, g6.12xlarge (aws_instance.worker)" in lines
         assert "      unknown  NAT gateway (aws_nat_gateway.nat)" in lines
-        assert "way out: unset deployment.max_hourly_usd where you know the price yourself (ML_INFRA_" in words
+        assert "fix: unset deployment.max_hourly_usd where you know the price yourself (ML_INFRA_" in words
         assert "`cdktf destroy` is never refused for its price." in words
         assert max(map(len, lines)) <= 80
         assert "Traceback" not in finished.stderr

@@ -48,11 +48,11 @@ def test_excluded_by_al2023(typed: str, meant: str) -> None:
     with pytest.raises(RefusedError) as refused:
         notebook_type(typed)
     assert "excluded by Amazon Linux 2023 notebooks" in refused.value.reason
-    assert refused.value.way_out == f"Did you mean {meant}?"
+    assert refused.value.fix == f"Did you mean {meant}?"
 
 
 @pytest.mark.parametrize(
-    ("typed", "way_out"),
+    ("typed", "fix"),
     [
         ("t3.medium", "Did you mean ml.t3.medium?"),
         ("ml.t3.mediun", "Did you mean ml.t3.medium?"),
@@ -60,8 +60,8 @@ def test_excluded_by_al2023(typed: str, meant: str) -> None:
         ("?", "Choose one such as ml.t3.medium or ml.g5.xlarge."),
     ],
 )
-def test_unknown_to_the_provider(typed: str, way_out: str) -> None:
+def test_unknown_to_the_provider(typed: str, fix: str) -> None:
     with pytest.raises(RefusedError) as refused:
         notebook_type(typed)
     assert f'does not know the notebook type "{typed}"' in refused.value.reason
-    assert refused.value.way_out == way_out
+    assert refused.value.fix == fix

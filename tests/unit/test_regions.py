@@ -1,4 +1,4 @@
-"""Regions and zones are those of AWS; what belongs elsewhere is refused with the way out."""
+"""Regions and zones are those of AWS; what belongs elsewhere is refused with a fix."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_zones_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "reason", "way_out"),
+    ("typed", "reason", "fix"),
     [
         ("us-east1", 'AWS has no region "us-east1"', "Did you mean us-east-1?"),
         ("US-EAST-1", 'AWS has no region "US-EAST-1"', "Did you mean us-east-1?"),
@@ -56,11 +56,11 @@ def test_zones_in_order() -> None:
         ("moon", 'AWS has no region "moon"', "Choose one of"),
     ],
 )
-def test_a_region_that_cannot_be_used(typed: str, reason: str, way_out: str) -> None:
+def test_a_region_that_cannot_be_used(typed: str, reason: str, fix: str) -> None:
     with pytest.raises(RefusedError) as refused:
         find(typed)
     assert reason in refused.value.reason
-    assert refused.value.way_out.startswith(way_out)
+    assert refused.value.fix.startswith(fix)
 
 
 def test_state_is_not_kept_where_the_backend_refuses() -> None:
@@ -100,4 +100,4 @@ def test_a_zone_that_the_region_does_not_have(zone: str, reason: str) -> None:
     with pytest.raises(RefusedError) as refused:
         check_zone(zone, find("us-east-2"))
     assert refused.value.reason == reason
-    assert "us-east-2a, us-east-2b, us-east-2c" in refused.value.way_out
+    assert "us-east-2a, us-east-2b, us-east-2c" in refused.value.fix

@@ -270,10 +270,10 @@ def test_as_shipped_the_three_required_keys_are_asked_for(file: Path) -> None:
     found = problems(file, shipped())
     assert [p.key for p in found] == ["access.deployer_cidrs", "access.ssh_keypair_name", "state.bucket"]
     assert all(p.reason == "It is required and not set." and p.value is None for p in found)
-    assert 'deployer_cidrs = ["203.0.113.7/32"]' in found[0].way_out
-    assert "ML_INFRA_ACCESS__DEPLOYER_CIDRS" in found[0].way_out
-    assert "ML_INFRA_ACCESS__SSH_KEYPAIR_NAME" in found[1].way_out
-    assert "ML_INFRA_STATE__BUCKET" in found[2].way_out
+    assert 'deployer_cidrs = ["203.0.113.7/32"]' in found[0].fix
+    assert "ML_INFRA_ACCESS__DEPLOYER_CIDRS" in found[0].fix
+    assert "ML_INFRA_ACCESS__SSH_KEYPAIR_NAME" in found[1].fix
+    assert "ML_INFRA_STATE__BUCKET" in found[2].fix
 
 
 def test_a_newcomer_is_told_of_the_command_that_writes_them(file: Path) -> None:
@@ -363,7 +363,7 @@ def test_an_s3_uri_has_no_slash_at_its_end(file: Path, written: str, meant: str 
 
 
 REFUSED = [
-    # key, value, part of the reason, part of the way out
+    # key, value, part of the reason, part of the fix
     ("deployment.name", '"ML"', "2 to 20 lower-case", "like ml-core"),
     ("deployment.name", '"a"', "2 to 20 lower-case", "like ml-core"),
     ("deployment.name", '"abcdefghijklmnopqrstu"', "2 to 20 lower-case", "like ml-core"),
@@ -533,13 +533,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "reason", "way_out"), REFUSED)
-def test_refused(file: Path, key: str, value: str, reason: str, way_out: str) -> None:
+@pytest.mark.parametrize(("key", "value", "reason", "fix"), REFUSED)
+def test_refused(file: Path, key: str, value: str, reason: str, fix: str) -> None:
     found = problem(file, setting(key, value))
     assert found.key == key
     assert found.source == str(file)
     assert reason in found.reason
-    assert way_out in found.way_out
+    assert fix in found.fix
     assert found.value is not None
 
 
@@ -547,7 +547,7 @@ def test_the_same_zone_twice(file: Path) -> None:
     found = problem(file, f'{REQUIRED}\n[mlcore]\naz = "us-east-1c"\naz_2 = "us-east-1c"')
     assert (found.key, found.value) == ("mlcore.az_2", '"us-east-1c"')
     assert "both us-east-1c" in found.reason
-    assert found.way_out == (
+    assert found.fix == (
         "Choose another for az_2: us-east-1a, us-east-1b, us-east-1d, us-east-1e, us-east-1f. Or set az too."
     )
 
@@ -557,13 +557,13 @@ def test_az_does_not_follow_from_az_2(file: Path) -> None:
     found = problem(file, f'{REQUIRED}\n[mlcore]\naz_2 = "us-east-1a"')
     assert (found.key, found.value) == ("mlcore.az_2", '"us-east-1a"')
     assert found.reason.startswith("az and az_2 are both us-east-1a")
-    assert found.way_out.endswith("Or set az too.")
+    assert found.fix.endswith("Or set az too.")
 
 
 def test_a_default_that_is_wrong_beside_a_given_value_is_called_so(file: Path) -> None:
     found = problem(file, setting("train_model.data_volume.size_gb", "10"))
     assert (found.key, found.value) == ("train_model.data_volume.iops", "8000 (the default)")
-    assert found.way_out == "Set iops = 5000, or size_gb = 16 or more."
+    assert found.fix == "Set iops = 5000, or size_gb = 16 or more."
 
 
 def test_a_region_that_follows_from_another_is_called_so(file: Path) -> None:
@@ -590,7 +590,7 @@ def test_credentials_in_a_malformed_file_are_not_repeated(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "reason", "way_out"),
+    ("text", "key", "reason", "fix"),
     [
         ("[mlcor]\nx = 1", "mlcor", "no such section at the top of the file", "Did you mean mlcore?"),
         ('region = "x"', "region", "no such section", "Did you mean deployment.region or state.region?"),
@@ -605,11 +605,11 @@ def test_credentials_in_a_malformed_file_are_not_repeated(file: Path) -> None:
         ),
     ],
 )
-def test_unknown_keys_and_sections(file: Path, text: str, key: str, reason: str, way_out: str) -> None:
+def test_unknown_keys_and_sections(file: Path, text: str, key: str, reason: str, fix: str) -> None:
     found = problem(file, f"{text}\n{REQUIRED}")
     assert found.key == key
     assert reason in found.reason
-    assert found.way_out.startswith(way_out)
+    assert found.fix.startswith(fix)
 
 
 # --- the environment
@@ -657,7 +657,7 @@ def test_a_problem_in_the_environment_names_the_variable(file: Path, variable: s
 
 
 @pytest.mark.parametrize(
-    ("variable", "way_out"),
+    ("variable", "fix"),
     [
         ("ML_INFRA_STATE_BUCKET", "Did you mean ML_INFRA_STATE__BUCKET?"),
         ("ML_INFRA_TRAIN_MODEL__INSTANCETYPE", "Did you mean ML_INFRA_TRAIN_MODEL__INSTANCE_TYPE?"),
@@ -665,10 +665,10 @@ def test_a_problem_in_the_environment_names_the_variable(file: Path, variable: s
         ("ML_INFRA_Q", "Unset it, or write it like ML_INFRA_STATE__BUCKET"),
     ],
 )
-def test_unknown_variables(file: Path, variable: str, way_out: str) -> None:
+def test_unknown_variables(file: Path, variable: str, fix: str) -> None:
     found = problem(file, REQUIRED, {variable: "x"})
     assert (found.source, found.value) == (f"the environment variable {variable}", '"x"')
-    assert found.way_out.startswith(way_out)
+    assert found.fix.startswith(fix)
 
 
 def test_variables_of_the_project_that_are_no_settings_are_let_be(file: Path) -> None:
@@ -731,7 +731,7 @@ def test_malformed_toml_says_where(file: Path) -> None:
     assert (found.source, found.key) == (str(file), None)
     assert "line 3, column 10" in found.reason
     assert found.value == "line 3: region = us-east-1"
-    assert "Strings stand in quotes" in found.way_out
+    assert "Strings stand in quotes" in found.fix
 
 
 def test_malformed_toml_at_the_end_of_the_file(file: Path) -> None:
@@ -786,26 +786,26 @@ The settings have 6 problems. Nothing was synthesized or changed.
    from     settings.toml
    value    "us-east-1"
    problem  There is no such key in [deployment].
-   way out  Did you mean region?
+   fix      Did you mean region?
 
 2. access.deployer_cidrs
    from     settings.toml
    value    "0.0.0.0/0"
    problem  0.0.0.0/0 opens SSH to the whole world.
-   way out  Name your own address, like 203.0.113.7/32 (your public address:
+   fix      Name your own address, like 203.0.113.7/32 (your public address:
             curl https://checkip.amazonaws.com).
 
 3. state.bucket
    from     settings.toml
    problem  It is required and not set.
-   way out  Under [state] write bucket = "my-terraform-state", an S3 bucket of
+   fix      Under [state] write bucket = "my-terraform-state", an S3 bucket of
             yours with versioning on; or set ML_INFRA_STATE__BUCKET.
 
 4. mlcore.az
    from     settings.toml
    value    "us-west-2a"
    problem  us-west-2a is a zone of us-west-2, but the region is us-east-1.
-   way out  Choose one of us-east-1a, us-east-1b, us-east-1c, us-east-1d,
+   fix      Choose one of us-east-1a, us-east-1b, us-east-1c, us-east-1d,
             us-east-1e, us-east-1f, or set deployment.region = "us-west-2".
 
 5. train_model.instance_type
@@ -813,14 +813,14 @@ The settings have 6 problems. Nothing was synthesized or changed.
    value    "dl.24xlarge"
    problem  There is no instance type "dl.24xlarge" in the table of
             constructs_lib/instance_types.py.
-   way out  Did you mean dl1.24xlarge? It costs $13.109 an hour.
+   fix      Did you mean dl1.24xlarge? It costs $13.109 an hour.
 
 6. train_model_dev.instance_type
    from     the environment variable ML_INFRA_TRAIN_MODEL_DEV__INSTANCE_TYPE
    value    "ml.p3.2xlarge"
    problem  ml.p3.2xlarge is excluded by Amazon Linux 2023 notebooks, the only
             ones that SageMaker still creates.
-   way out  Did you mean ml.g5.2xlarge?"""
+   fix      Did you mean ml.g5.2xlarge?"""
     )
 
 
@@ -870,7 +870,7 @@ def test_the_whole_bucket_of_the_states_is_no_data(file: Path) -> None:
     found = problem(file, REQUIRED, {"ML_INFRA_TRAIN_MODEL__DATA_S3_URI": "s3://my-terraform-state"})
 
     assert found.source == "the environment variable ML_INFRA_TRAIN_MODEL__DATA_S3_URI"
-    assert found.way_out == "Read from another bucket, like s3://my-terraform-state-data/imgs."
+    assert found.fix == "Read from another bucket, like s3://my-terraform-state-data/imgs."
 
 
 @pytest.mark.parametrize("uri", ["s3://my-terraform-state-2/out", "s3://my-terraform-stat/out", "s3://other/ml-core"])
