@@ -29,27 +29,27 @@ _UNUSABLE: Final = (OSError, ValueError, AttributeError, TypeError)
 _REQUEST_IDS: Final = ("x-amz-request-id", "x-amzn-requestid", "x-amzn-request-id", "x-amz-id-2")
 # Of a RuntimeError: botocore/credentials.py, RefreshableCredentials.
 _EXPIRED: Final = "the refreshed credentials are still expired"
-ANOTHER_ANSWERS: Final = (
-    "a proxy, or a network that wants a log-in, may answer in its place: open a page in a browser, "
-    "check HTTPS_PROXY and AWS_ENDPOINT_URL, then try again"
+NOT_AWS_FIX: Final = (
+    "a proxy or a captive portal may be answering instead: open a page in a browser, check HTTPS_PROXY and "
+    "AWS_ENDPOINT_URL, then try again"
 )
 _CONFIGURATION: Final = "~/.aws/config, ~/.aws/credentials and the AWS_ variables"
 
 
 class UnusableAwsError(BotoCoreError):
-    """AWS cannot be used from here: `what` is wrong, and the `way_out`."""
+    """AWS cannot be used from here. Has a `problem` and a `fix`, as `FixableError` does."""
 
-    fmt = "{what}: {way_out}"
+    fmt = "{problem}: {fix}"
 
     @property
-    def what(self) -> str:
+    def problem(self) -> str:
         """What is wrong."""
-        return str(self.kwargs["what"])
+        return str(self.kwargs["problem"])
 
     @property
-    def way_out(self) -> str:
-        """What to do."""
-        return str(self.kwargs["way_out"])
+    def fix(self) -> str:
+        """What to do about it."""
+        return str(self.kwargs["fix"])
 
 
 class NotAwsError(UnusableAwsError):
@@ -57,8 +57,8 @@ class NotAwsError(UnusableAwsError):
 
     def __init__(self, *, asked: str, came: str) -> None:
         super().__init__(
-            what=f"{asked} was answered with {came}, so not by AWS",
-            way_out=ANOTHER_ANSWERS,
+            problem=f"the answer to {asked} was {came}, so it did not come from AWS",
+            fix=NOT_AWS_FIX,
         )
 
 
@@ -100,7 +100,7 @@ def _refuse_what_is_not_json(event_name: str, response_dict: Mapping[str, Any], 
         try:
             json.loads(body)
         except ValueError:
-            raise NotAwsError(asked=_call(event_name), came="what cannot be read") from None
+            raise NotAwsError(asked=_call(event_name), came="unreadable") from None
 
 
 def _refuse_unsigned_error(event_name: str, parsed: Mapping[str, Any], **_: Any) -> None:
@@ -111,13 +111,13 @@ def _refuse_unsigned_error(event_name: str, parsed: Mapping[str, Any], **_: Any)
     status, headers = answer["HTTPStatusCode"], answer.get("HTTPHeaders", {})
     code = parsed.get("Error", {}).get("Code") or str(status)
     if 300 <= status < 500 and code == str(status) and not any(name in headers for name in _REQUEST_IDS):
-        raise NotAwsError(asked=_call(event_name), came=f"{status}, with neither AWS's request id nor an error code")
+        raise NotAwsError(asked=_call(event_name), came=f"{status} without an AWS request id or error code")
 
 
 def _translate(event_name: str, exception: Exception, **_: Any) -> None:
     # botocore's parsers look things up in what came.
     if isinstance(exception, ResponseParserError | LookupError):
-        raise NotAwsError(asked=_call(event_name), came="what cannot be read") from exception
+        raise NotAwsError(asked=_call(event_name), came="unreadable") from exception
     if isinstance(exception, _UNUSABLE) or _EXPIRED in str(exception):
         raise _unusable(exception) from exception
 
@@ -129,44 +129,56 @@ def _call(event_name: str) -> str:
 def _unusable(error: Exception) -> UnusableAwsError:
     if _EXPIRED in str(error):
         return UnusableAwsError(
-            what="the credentials in the AWS_ variables have expired (AWS_CREDENTIAL_EXPIRATION)",
-            way_out="log in again, and set them anew: "
-            'eval "$(aws configure export-credentials --profile NAME --format env)"',
+            problem="the credentials in the AWS_ variables have expired (AWS_CREDENTIAL_EXPIRATION)",
+            fix='log in again, then set them: eval "$(aws configure export-credentials --profile NAME --format env)"',
         )
     if isinstance(error, OSError) and error.filename is not None:
         return UnusableAwsError(
-            what=f"{error.filename}, which your AWS configuration names, cannot be used ({error.strerror})",
-            way_out=f"correct credential_process, web_identity_token_file or what else names it in {_CONFIGURATION}; "
-            "aws sts get-caller-identity tells when it is right",
+            problem=f"{error.filename}, named in your AWS configuration, cannot be used ({error.strerror})",
+            fix=f"correct credential_process, web_identity_token_file or whichever key names it in {_CONFIGURATION}; "
+            "check with: aws sts get-caller-identity",
         )
     # botocore has no class for it: EndpointCreator.create_endpoint.
     if str(error).startswith("Invalid endpoint"):
         return UnusableAwsError(
-            what=str(error),
-            way_out="write AWS_ENDPOINT_URL (endpoint_url in ~/.aws/config) as http://HOST:PORT, or unset it",
+            problem=str(error),
+            fix="set AWS_ENDPOINT_URL (endpoint_url in ~/.aws/config) to http://HOST:PORT, or unset it",
         )
     return UnusableAwsError(
-        what=f"your AWS configuration cannot be used ({error})",
-        way_out=f"check {_CONFIGURATION}, and what a credential_process prints; aws sts get-caller-identity tells when "
-        "it is right",
+        problem=f"your AWS configuration cannot be used ({error})",
+        fix=f"check {_CONFIGURATION}, and the output of any credential_process; check again with: "
+        "aws sts get-caller-identity",
     )
 
 
 def explained(error: BotoCoreError | ClientError) -> str:
-    """An AWS failure in one line, and what to do about it."""
+    """Return an AWS failure and its fix in one line."""
+    problem, fix = problem_and_fix(error)
+    return f"{problem}: {fix}" if fix else problem
+
+
+def problem_and_fix(error: BotoCoreError | ClientError) -> tuple[str, str]:
+    """Return what an AWS failure says, and what to do about it: "" where only the failure's own words can tell."""
     if isinstance(error, ClientError):
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         if code in ("ExpiredToken", "ExpiredTokenException", "RequestExpired"):
-            return f"AWS: the credentials have expired ({code}): log in again (aws sso login, or new keys)"
+            return f"AWS: the credentials have expired ({code})", "log in again (aws sso login, or new keys)"
         if code in ("InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure", "SignatureDoesNotMatch"):
-            return f"AWS does not accept the credentials ({code}): aws sts get-caller-identity shows which are used"
-        return f"AWS refused {error.operation_name} ({code}): {message}"
+            return (
+                f"AWS does not accept the credentials ({code})",
+                "aws sts get-caller-identity shows which ones are in use",
+            )
+        return f"AWS refused {error.operation_name} ({code}): {message}", ""
+    if isinstance(error, UnusableAwsError):
+        return f"AWS cannot be used: {error.problem}", error.fix
     name = type(error).__name__
     if name in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"):
-        what = str(error).rstrip(".")
-        return f"AWS: {what}. Set credentials as for the AWS CLI, or use make local-shell for the embedded AWS"
+        return (
+            f"AWS: {str(error).rstrip('.')}",
+            "set credentials as for the AWS CLI, or use make local-shell for the embedded AWS",
+        )
     if name == "MissingDependencyException":
         # botocore reads a profile of `aws login` only with its C library, and Terraform not at all.
         profile = os.environ.get("AWS_PROFILE") or "default"
-        return f"AWS: profile {profile} is one of aws login, which only the AWS CLI reads: {login_bridge(profile)}"
-    return f"AWS cannot be reached or used: {error}"
+        return f"AWS: profile {profile} uses aws login, which only the AWS CLI can read", login_bridge(profile)
+    return f"AWS cannot be reached: {error}", ""

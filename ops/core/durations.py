@@ -17,7 +17,7 @@ def seconds(text: str) -> int:
         else 0
     )
     if total <= 0:
-        raise ValueError(f'"{text}" is no span of time: write it like 90s, 30m or 1h30m')
+        raise ValueError(f'"{text}" is not a duration; write it like 90s, 30m or 1h30m')
     return total
 
 

@@ -25,7 +25,7 @@ _ENDS: Final = ("x_security_token_expires", "expiration")
 class Credentials:
     """What Terraform will use. name: for people.
 
-    obstacle: why Terraform cannot use them, and the way out. ends: when they end; None when they do not, or are renewed
+    obstacle: why Terraform cannot use them, and the fix. ends: when they end; None when they do not, or are renewed
     by themselves, or (is_open) when nothing says it. renew: how to have new ones.
     """
 
@@ -33,7 +33,7 @@ class Credentials:
     obstacle: tuple[str, str] | None = None
     ends: datetime | None = None
     is_open: bool = False
-    renew: str = "log in again, or set new ones"
+    renew: str = "log in again, or set new credentials"
 
 
 def of_terraform(environ: Mapping[str, str]) -> Credentials | None:
@@ -45,7 +45,7 @@ def of_terraform(environ: Mapping[str, str]) -> Credentials | None:
         ends = _time(environ.get("AWS_CREDENTIAL_EXPIRATION"))
         return Credentials(
             "the AWS_ variables", ends=ends, is_open=bool(environ.get("AWS_SESSION_TOKEN")) and ends is None,
-            renew="log in again, and set the AWS_ variables anew",
+            renew="log in again, then set the AWS_ variables again",
         )  # fmt: skip
     if environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
         return Credentials("AWS_WEB_IDENTITY_TOKEN_FILE")
@@ -54,7 +54,7 @@ def of_terraform(environ: Mapping[str, str]) -> Credentials | None:
         return Credentials(
             f"profile {first}",
             obstacle=(
-                f"Terraform uses AWS_PROFILE={first}, and ops and boto3 use AWS_DEFAULT_PROFILE={second}",
+                f"Terraform uses AWS_PROFILE={first}, but ops and boto3 use AWS_DEFAULT_PROFILE={second}",
                 "unset AWS_DEFAULT_PROFILE",
             ),
         )
@@ -71,8 +71,8 @@ def login_bridge(profile: str) -> str:
     https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-sign-in.html
     """
     return (
-        f'put "[profile {profile}-process]" and below it "credential_process = aws configure export-credentials '
-        f'--profile {profile} --format process" into ~/.aws/config, and set AWS_PROFILE={profile}-process'
+        f'add "[profile {profile}-process]" and below it "credential_process = aws configure export-credentials '
+        f'--profile {profile} --format process" to ~/.aws/config, then set AWS_PROFILE={profile}-process'
     )
 
 
@@ -89,7 +89,7 @@ def _of_profile(name: str, configuration: Configuration, seen: frozenset[str]) -
     if profile.get("aws_access_key_id"):
         ends = next((found for key in _ENDS if (found := _time(profile.get(key)))), None)
         is_open = bool(profile.get("aws_session_token")) and ends is None
-        return Credentials(shown, ends=ends, is_open=is_open, renew=f"log in again, so that {shown} has new keys")
+        return Credentials(shown, ends=ends, is_open=is_open, renew=f"log in again to renew the keys of {shown}")
     if "sso_session" in profile or "sso_start_url" in profile:
         ends = _end_of_sso(profile)
         return Credentials(shown, ends=ends, renew=f"aws sso login --profile {name}")
@@ -103,16 +103,16 @@ def _needs_mfa(profile: str) -> tuple[str, str]:
     # config/resolve_credentials.go; neither Terraform nor the provider sets it.
     return (
         f"profile {profile} has an mfa_serial, and Terraform cannot ask for the code",
-        "have the AWS CLI ask for it, in this shell: "
+        "let the AWS CLI ask for it in this shell: "
         f'eval "$(aws configure export-credentials --profile {profile} --format env)". '
-        "They last for an hour, or for the duration_seconds of the profile",
+        "The credentials last an hour, or the duration_seconds of the profile",
     )
 
 
 def _needs_bridge(profile: str) -> tuple[str, str]:
     # https://github.com/hashicorp/aws-sdk-go-base/issues/1433
     return (
-        f"profile {profile} is one of aws login (login_session), which Terraform cannot read",
+        f"profile {profile} uses aws login (login_session), which Terraform cannot read",
         login_bridge(profile),
     )
 

@@ -23,4 +23,4 @@ def require_stack(name: str) -> None:
     """Raises OpsError (a wrong command line) for a name that no stack has."""
     if name not in STACKS:
         hint = did_you_mean(name, STACKS, otherwise=f"The stacks are {', '.join(STACKS)}.")
-        raise OpsError(f"there is no stack {name!r}. {hint}", status=2)
+        raise OpsError(f"unknown stack {name!r}", fix=hint[0].lower() + hint[1:], status=2)

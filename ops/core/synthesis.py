@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from constructs_lib import variables
 from ops.core.environment import ROOT
+from ops.core.errors import FixableError
 
 # A synthesis takes seconds, and some 15 s where the provider's import is not made cheap.
 _SECONDS: Final = 300
@@ -18,8 +19,8 @@ _SECONDS: Final = 300
 _OF_THE_CLI: Final = ("CDKTF_", "SYNTH_HCL_OUTPUT")
 
 
-class SynthesisError(Exception):
-    """The stacks cannot be synthesized; the message says what the app said and what to do."""
+class SynthesisError(FixableError):
+    """The stacks cannot be synthesized. The fix includes the end of the app's output."""
 
 
 def synthesized(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -57,9 +58,9 @@ def synthesize(folder: Path, environment: Mapping[str, str]) -> None:
             timeout=_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise SynthesisError(f"the stacks were not synthesized within {_SECONDS} s: try cdktf synth") from None
+        raise SynthesisError(
+            f"synthesis did not finish within {_SECONDS} s", fix="run cdktf synth to see why"
+        ) from None
     if run.returncode != 0:
         said = (run.stderr or run.stdout).strip()[-2000:]
-        raise SynthesisError(
-            f"the stacks cannot be synthesized: set the project up (make setup) and try cdktf synth\n{said}"
-        )
+        raise SynthesisError("synthesis failed", fix=f"run make setup, then cdktf synth. The output was:\n{said}")

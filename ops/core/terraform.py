@@ -15,6 +15,7 @@ from pathlib import Path
 
 from constructs_lib import variables
 from ops.core import files
+from ops.core.errors import FixableError
 
 # S3 native locking and write-only attributes are in 1.11.
 OLDEST = (1, 11, 0)
@@ -33,15 +34,15 @@ _INSTALLATION = re.compile(r'^[\s{]*("?)provider_installation\1\s*[:={\[]', re.M
 _INSTALL = "https://developer.hashicorp.com/terraform/install"
 
 
-class TerraformError(Exception):
-    """Terraform or its provider cannot be used; the message says what to do."""
+class TerraformError(FixableError):
+    """Terraform or its provider cannot be used."""
 
 
 def require_terraform(environment: Mapping[str, str] = os.environ) -> str:
     """Terraform's version, e.g. "1.11.4". Raises TerraformError when it is missing or older than 1.11."""
     program = shutil.which("terraform", path=environment.get("PATH"))
     if program is None:
-        raise TerraformError(f"terraform is not on the PATH. Install 1.11 or newer: {_INSTALL}")
+        raise TerraformError("terraform is not on the PATH", fix=f"install 1.11 or newer, see {_INSTALL}")
     # A CLI configuration that is named but missing puts a warning before the answer, and TF_CLI_ARGS may say anything.
     quiet = {
         key: value for key, value in variables.cleaned(environment, "shell").items() if key != "TF_CLI_CONFIG_FILE"
@@ -59,9 +60,14 @@ def require_terraform(environment: Mapping[str, str] = os.environ) -> str:
         numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
     except (ValueError, KeyError, TypeError):
         said = (answer.stderr or answer.stdout).strip()
-        raise TerraformError(f"{program} does not tell its version; it said: {said[-500:] or 'nothing'}") from None
+        raise TerraformError(
+            f"`{program} version` failed and printed: {said[-500:] or 'nothing'}",
+            fix=f"reinstall Terraform 1.11 or newer, see {_INSTALL}",
+        ) from None
     if numbers < OLDEST:
-        raise TerraformError(f"terraform {version} at {program} is too old: 1.11 or newer is needed. See {_INSTALL}")
+        raise TerraformError(
+            f"terraform {version} at {program} is too old", fix=f"install 1.11 or newer, see {_INSTALL}"
+        )
     return version
 
 
@@ -129,7 +135,11 @@ def _fill(cache: Path, base: Mapping[str, str], configuration: Path | None = Non
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (cache / _PROVIDER).is_dir():
             return
-        print(f"AWS provider {PROVIDER_VERSION} from {configuration or _REGISTRY}, once …", file=sys.stderr, flush=True)
+        print(
+            f"Downloading the AWS provider {PROVIDER_VERSION} from {configuration or _REGISTRY} (only once) …",
+            file=sys.stderr,
+            flush=True,
+        )
         # Beside the cache and moved when it is whole: an interrupted one leaves nothing that looks like a provider.
         with tempfile.TemporaryDirectory(prefix="terraform-plugins-", dir=cache.parent) as folder:
             own = Path(folder, "cache")
@@ -166,8 +176,8 @@ def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource
     if named:
         if not (Path(named) / _PROVIDER).is_dir():
             raise TerraformError(
-                f"{MIRROR_VARIABLE}={named}: no {_PROVIDER.as_posix()} in that folder. "
-                f"Name the folder that holds {_REGISTRY}, or unset it"
+                f"{MIRROR_VARIABLE}={named} has no {_PROVIDER.as_posix()} in it",
+                fix=f"set it to the folder that holds {_REGISTRY}, or unset it",
             )
         return ProviderSource(Path(named).resolve())
     if own := _own_configuration(environment):
@@ -178,9 +188,9 @@ def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource
     if _registry_answers():
         return ProviderSource(None)
     raise TerraformError(
-        f"hashicorp/aws {PROVIDER_VERSION} is not to be had: {_REGISTRY} cannot be reached, and there is no provider "
-        "mirror in the usual folders. "
-        f"Connect to the internet, or set {MIRROR_VARIABLE} to a folder with an unpacked provider mirror"
+        f"hashicorp/aws {PROVIDER_VERSION} cannot be downloaded ({_REGISTRY} is unreachable), and the usual "
+        "folders hold no provider mirror",
+        fix=f"connect to the internet, or set {MIRROR_VARIABLE} to a folder with an unpacked provider mirror",
     )
 
 

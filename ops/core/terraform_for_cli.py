@@ -26,14 +26,15 @@ from pathlib import Path
 from types import FrameType
 
 # EC2's codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-WAYS_OUT: Mapping[str, str] = {
-    "InsufficientInstanceCapacity": "EC2 has no machine of this type left in this zone now. What is made stays, so:\n"
-    "- deploy again later: capacity comes and goes within hours;\n"
-    "- or choose another type, train_model.instance_type (ops cost --compare says what it costs);\n"
-    "- or go to a zone that EC2 names above: a deployment of its own there (deployment.name, mlcore.az, mlcore.az_2),\n"
-    "  since the file system and the network of this one are bound to theirs.",
-    "VcpuLimitExceeded": "The account may not run so many vCPUs of this family: ops doctor names the quota, its value\n"
-    "and the command that asks for more. Or choose a type that it allows, train_model.instance_type.",
+FIXES: Mapping[str, str] = {
+    "InsufficientInstanceCapacity": "EC2 has no capacity for this instance type in this zone at the moment. What was\n"
+    "created stays. You can:\n"
+    "- deploy again later: capacity often returns within hours;\n"
+    "- choose another type in train_model.instance_type (ops cost --compare shows what it costs);\n"
+    "- use a zone that EC2 names above, with a second deployment (deployment.name, mlcore.az, mlcore.az_2): the\n"
+    "  file system and the network of this one cannot move to another zone.",
+    "VcpuLimitExceeded": "The account's vCPU quota for this instance family is too small. ops doctor shows the quota,\n"
+    "its value and the command that requests an increase. Or choose a smaller type in train_model.instance_type.",
 }
 _LAST_LINES_SECONDS = 1.0
 # The person's own log is left alone.
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
         )
         status = run(["terraform", *arguments], {**os.environ, **own})
         if status != 0:
-            print("".join(f"\n{text}\n" for text in ways_out(log)), end="", flush=True)
+            print("".join(f"\n{text}\n" for text in fixes_for(log)), end="", flush=True)
             time.sleep(_LAST_LINES_SECONDS)
     return status
 
@@ -87,10 +88,10 @@ def run(command: list[str], environment: Mapping[str, str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def ways_out(log: Path) -> list[str]:
-    """What to change, by the errors in Terraform's log."""
+def fixes_for(log: Path) -> list[str]:
+    """Return the fixes for the errors in Terraform's log."""
     said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    return [text for code, text in WAYS_OUT.items() if code in said]
+    return [text for code, text in FIXES.items() if code in said]
 
 
 if __name__ == "__main__":

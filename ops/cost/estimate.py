@@ -73,7 +73,7 @@ def from_settings(path: Path | None, *, efs_gb: int | None = None) -> list[Stack
         try:
             synthesis.synthesize(Path(folder), {**os.environ, **more})
         except synthesis.SynthesisError as error:
-            raise OpsError(str(error)) from None
+            raise OpsError(error.problem, fix=error.fix) from None
         return from_folder(Path(folder), efs_gb=efs_gb)
 
 

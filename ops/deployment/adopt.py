@@ -64,7 +64,7 @@ def find(session: Session, stack: str) -> list[Lost]:
     try:
         resources = synthesis.synthesized(session.environment)[stack].get("resource", {})
     except synthesis.SynthesisError as error:
-        raise OpsError(str(error)) from None
+        raise OpsError(error.problem, fix=error.fix) from None
     look = _Look(session, stack, read_stack(session, stack))
     found: dict[str, Lost] = {}
     for finder in (look.named, look.tagged, look.belonging):

@@ -16,7 +16,7 @@ from botocore.exceptions import (
 )
 
 from ops.core import profiles
-from ops.core.aws_errors import ANOTHER_ANSWERS, UnusableAwsError, explained
+from ops.core.aws_errors import NOT_AWS_FIX, UnusableAwsError, problem_and_fix
 from ops.core.session import Session, aws_client
 from ops.doctor.report import Finding, guarded, ok, problem, unknown
 
@@ -103,13 +103,13 @@ def _asked(session: Session | None, region: str | None) -> Caller:
 
 def _refused(error: ClientError | BotoCoreError) -> Finding:
     if isinstance(error, UnusableAwsError):
-        return problem("credentials", error.what, error.way_out)
-    what = explained(error)
+        return problem("credentials", error.problem, error.fix)
+    what, fix = problem_and_fix(error)
     if isinstance(error, ClientError) and not _is_of_aws(_metadata(error)):
-        return problem("credentials", what, ANOTHER_ANSWERS)
+        return problem("credentials", what, NOT_AWS_FIX)
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError | ProxyConnectionError):
         return problem("credentials", what, "check the network, a proxy and AWS_ENDPOINT_URL, then try again")
-    return problem("credentials", what, "log in, or set credentials as for the AWS CLI; aws sts get-caller-identity")
+    return problem("credentials", what, fix or "log in, or set credentials as for the AWS CLI")
 
 
 def _metadata(error: ClientError) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ def names(patient: Patient, account: str) -> Iterator[Finding]:
     try:
         documents = synthesis.synthesized(patient.session.environment)
     except synthesis.SynthesisError as error:
-        raise OpsError(str(error)) from None
+        raise OpsError(error.problem, fix=error.fix) from None
     for stack in patient.stacks:
         state = _state(patient, stack)
         missing = [each for each in _resources(documents[stack]) if not _is_in(state, *each[:2])]

@@ -26,8 +26,7 @@ def terraform() -> Iterator[Finding]:
     try:
         yield ok("terraform", require_terraform())
     except TerraformError as error:
-        what, _dot, fix = str(error).partition(". ")
-        yield problem("terraform", what, fix or "install 1.11 or newer")
+        yield problem("terraform", error.problem, error.fix)
 
 
 def variables() -> Iterator[Finding]:
@@ -41,8 +40,7 @@ def provider() -> Iterator[Finding]:
     try:
         source = find_provider()
     except TerraformError as error:
-        what, _dot, fix = str(error).partition(". ")
-        yield problem("AWS provider", what, fix)
+        yield problem("AWS provider", error.problem, error.fix)
         return
     where = f"the mirror {source.mirror}" if source.mirror else source.configuration or "Terraform's registry"
     yield ok("AWS provider", f"hashicorp/aws {PROVIDER_VERSION} from {where}")
@@ -104,8 +102,7 @@ def rsync() -> Iterator[Finding]:
     try:
         require_rsync()
     except OpsError as error:
-        what, _, fix = str(error).rpartition(": ")
-        yield problem("rsync", f"{what}, and ops push and pull need it", fix)
+        yield problem("rsync", f"{error.problem}; ops push and ops pull need it", error.fix)
         return
     yield ok("rsync", (_first_line(["rsync", "--version"]) or "its version is not told").replace("  ", " "))
 

@@ -109,12 +109,12 @@ def require_rsync() -> None:
     """Raises OpsError when rsync is missing here or too old."""
     program = shutil.which("rsync")
     if program is None:
-        raise OpsError(f"rsync is not installed here: {_INSTALL}")
+        raise OpsError("rsync is not installed", fix=_INSTALL)
     said = subprocess.run([program, "--version"], capture_output=True, encoding="utf-8", errors="replace").stdout
     found = re.search(r"version v?(\d+)\.(\d+)", said)
     if found is None or (int(found[1]), int(found[2])) < _OLDEST or "openrsync" in said:
-        first = said.splitlines()[0] if said else "it does not say its version"
-        raise OpsError(f"{program} is not rsync 3.1 or newer ({first.strip()}): {_INSTALL}")
+        first = said.splitlines()[0] if said else "unknown version"
+        raise OpsError(f"{program} is not rsync 3.1 or newer ({first.strip()})", fix=_INSTALL)
 
 
 _INSTALL: Final = "apt-get install rsync, dnf install rsync, or brew install rsync on macOS"

@@ -118,7 +118,7 @@ def test_with_json_an_error_is_one_document_on_stdout(person: Person) -> None:
     ended = person.ops("doctor", "train-modle", "--json")
 
     assert ended.status == 2
-    assert ended.document == {"error": "there is no stack 'train-modle'. Did you mean train-model?"}
+    assert ended.document == {"error": "unknown stack 'train-modle': did you mean train-model?"}
     assert "did you mean train-model?" in ended.err.lower()
 
 
@@ -145,7 +145,7 @@ def test_without_credentials_it_says_where_they_come_from(person: Person) -> Non
 
     assert ended.status == 1
     assert ended.said == (
-        "ops: AWS: Unable to locate credentials. Set credentials as for the AWS CLI, or use make local-shell for the "
+        "ops: AWS: Unable to locate credentials: set credentials as for the AWS CLI, or use make local-shell for the "
         "embedded AWS"
     )
 
@@ -156,7 +156,7 @@ def test_an_endpoint_that_does_not_answer_is_told(person: Person) -> None:
     ended = person.ops("bootstrap", AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}")
 
     assert ended.status == 1
-    assert ended.said.startswith("ops: AWS cannot be reached or used: Could not connect to the endpoint URL")
+    assert ended.said.startswith("ops: AWS cannot be reached: Could not connect to the endpoint URL")
     assert "Traceback" not in ended.err
 
 
@@ -169,11 +169,11 @@ XHTML = Answer(200, b'<?xml version="1.0"?>\n<html><body>log in to the hotel</bo
 @pytest.mark.parametrize(
     ("configuration", "endpoint", "what", "way_out"),
     [
-        (PROCESS.format("/nowhere/helper"), None, "/nowhere/helper, which", "correct credential_process"),
-        (PROCESS.format("/bin/echo hello"), None, "Expecting value", "what a credential_process prints"),
-        (PROCESS.format("/bin/echo []"), None, "cannot be used", "what a credential_process prints"),
-        (ROLE.format("/nowhere/token"), None, "/nowhere/token, which", "web_identity_token_file"),
-        ("", "localhost:5000", "Invalid endpoint: localhost:5000", "as http://HOST:PORT, or unset it"),
+        (PROCESS.format("/nowhere/helper"), None, "/nowhere/helper, named in", "correct credential_process"),
+        (PROCESS.format("/bin/echo hello"), None, "Expecting value", "the output of any credential_process"),
+        (PROCESS.format("/bin/echo []"), None, "cannot be used", "the output of any credential_process"),
+        (ROLE.format("/nowhere/token"), None, "/nowhere/token, named in", "web_identity_token_file"),
+        ("", "localhost:5000", "Invalid endpoint: localhost:5000", "to http://HOST:PORT, or unset it"),
     ],
 )
 @pytest.mark.parametrize("command", ["bootstrap", "doctor"])
@@ -225,7 +225,7 @@ def test_a_proxy_that_answers_for_aws_is_told(person: Person, command: str, page
 
     assert ended.status == 1
     said = str(ended.document)
-    assert "GetCallerIdentity was answered with" in said
+    assert "the answer to GetCallerIdentity was" in said
     assert "check HTTPS_PROXY and AWS_ENDPOINT_URL" in said
 
 
@@ -245,7 +245,7 @@ def test_doctor_goes_on_when_who_calls_cannot_be_asked(person: Person, monkeypat
 @pytest.mark.parametrize("page", [HTML, XHTML, Answer(404, HTML.body, "text/html")])
 def test_a_web_page_in_place_of_a_state_or_a_lock_is_neither(person: Person, page: Answer) -> None:
     for command, said in _answered_for_s3(person, page):
-        assert "was answered with a web page, so not by AWS" in said, command
+        assert "was a web page, so it did not come from AWS" in said, command
         assert "older version" not in said, command
         assert "delete" not in said, command
 
@@ -263,7 +263,7 @@ def test_a_web_page_in_place_of_a_state_or_a_lock_is_neither(person: Person, pag
 )
 def test_an_error_that_is_not_of_aws_is_no_missing_state(person: Person, page: Answer) -> None:
     for command, said in _answered_for_s3(person, page):
-        assert f"was answered with {page.status}, with neither AWS's request id nor an error code" in said, command
+        assert f"was {page.status} without an AWS request id or error code" in said, command
         assert "check HTTPS_PROXY and AWS_ENDPOINT_URL" in said, command
 
 
@@ -289,7 +289,7 @@ def test_a_404_of_a_proxy_is_no_missing_bucket(person: Person) -> None:
         ended = person.ops("bootstrap", "--json", AWS_ENDPOINT_URL=url)
 
     assert ended.status == 1
-    assert "HeadBucket was answered with 404" in ended.document["error"]
+    assert "the answer to HeadBucket was 404" in ended.document["error"]
     assert not person.aws("s3").list_buckets()["Buckets"]
 
 
@@ -299,7 +299,7 @@ def test_text_in_place_of_json_is_no_empty_answer(person: Person) -> None:
     with front(person.endpoint, {"ListServiceQuotas": lambda _: Answer(200, b"log in first", "text/plain")}) as url:
         ended = person.ops("doctor", "--json", AWS_ENDPOINT_URL=url)
 
-    assert "ListServiceQuotas was answered with what cannot be read, so not by AWS" in str(ended.document)
+    assert "the answer to ListServiceQuotas was unreadable, so it did not come from AWS" in str(ended.document)
 
 
 def test_a_page_of_comments_is_told_at_once() -> None:

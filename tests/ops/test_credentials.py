@@ -98,7 +98,7 @@ def test_terraform_cannot_read_a_profile_of_aws_login(person: Person, text: str)
     state, detail, fix = said(doctor(person), "credentials")
 
     assert state == "problem"
-    assert f"profile {profile} is one of aws login (login_session), which Terraform cannot read" in detail
+    assert f"profile {profile} uses aws login (login_session), which Terraform cannot read" in detail
     assert f"[profile {profile}-process]" in fix
     assert f"credential_process = aws configure export-credentials --profile {profile} --format process" in fix
 
@@ -119,7 +119,7 @@ def test_two_profiles_in_the_environment_are_two_accounts(person: Person) -> Non
     state, detail, fix = said(doctor(person, AWS_DEFAULT_PROFILE="other"), "credentials")
 
     assert (state, fix) == ("problem", "unset AWS_DEFAULT_PROFILE")
-    assert "Terraform uses AWS_PROFILE=me, and ops and boto3 use AWS_DEFAULT_PROFILE=other" in detail
+    assert "Terraform uses AWS_PROFILE=me, but ops and boto3 use AWS_DEFAULT_PROFILE=other" in detail
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_keys_that_end_before_a_deploy_would(person: Person) -> None:
     assert state == "problem"
     assert "those of the AWS_ variables end in 2" in detail  # the minutes go on while it looks
     assert "leaves its state unsaved and locked" in detail
-    assert fix == "log in again, and set the AWS_ variables anew"
+    assert fix == "log in again, then set the AWS_ variables again"
 
 
 def test_keys_that_have_just_been_made_for_an_hour_are_well(person: Person) -> None:

@@ -291,7 +291,7 @@ def test_an_unknown_stack_is_a_wrong_command_line(person: Person) -> None:
     ended = person.ops("doctor", "stats-monitr")
 
     assert (ended.status, ended.out) == (2, "")
-    assert "Did you mean stats-monitor?" in ended.err
+    assert "did you mean stats-monitor?" in ended.err
 
 
 def test_refused_settings_are_a_problem_and_the_tools_are_looked_at_all_the_same(person: Person) -> None:
@@ -439,7 +439,7 @@ def path_without(person: Person, *hidden: str) -> str:
 def test_no_terraform(person: Person) -> None:
     ended = person.ops("doctor", "--json", PATH=path_without(person, "terraform"))
 
-    is_the_only_problem(ended, "terraform", "terraform is not on the PATH", "Install 1.11 or newer: https://")
+    is_the_only_problem(ended, "terraform", "terraform is not on the PATH", "install 1.11 or newer, see https://")
 
 
 def test_an_old_terraform(person: Person) -> None:
@@ -457,7 +457,7 @@ def test_no_provider(person: Person) -> None:
     ended = person.ops("doctor", "--json", ML_INFRA_PROVIDER_MIRROR=str(person.home))
 
     is_the_only_problem(
-        ended, "AWS provider", "no registry.terraform.io/hashicorp/aws/5.100.0 in that folder", "Name the folder"
+        ended, "AWS provider", "has no registry.terraform.io/hashicorp/aws/5.100.0 in it", "set it to the folder"
     )
 
 
@@ -471,7 +471,7 @@ def test_no_rsync(person: Person) -> None:
     without = path_without(person, "rsync")
 
     is_the_only_problem(
-        person.ops("doctor", "--json", PATH=without), "rsync", "ops push and pull need it", "apt-get install rsync"
+        person.ops("doctor", "--json", PATH=without), "rsync", "ops push and ops pull need it", "apt-get install rsync"
     )
     assert problems(person.ops("doctor", "mlcore", "stats-monitor", "--json", PATH=without)) == []
 
@@ -625,7 +625,7 @@ def test_a_proxy_that_answers_for_aws_tells_no_time(person: Person, status: int)
 
     ended = behind(person, {"GetCallerIdentity": lambda _: page})
 
-    is_the_only_problem(ended, "credentials", f"({status})", "a proxy, or a network that wants a log-in")
+    is_the_only_problem(ended, "credentials", f"({status})", "a proxy or a captive portal may be answering instead")
     assert finding(ended, "clock")[0] == "unknown"
 
 

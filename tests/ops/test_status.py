@@ -359,8 +359,8 @@ class TestWait:
         [
             (["wrker"], "'wrker' is not one of"),
             ([], "Missing argument"),
-            (["worker", "--timeout", "soon"], '"soon" is no span of time: write it like 90s, 30m or 1h30m'),
-            (["worker", "--timeout", "0"], "is no span of time"),
+            (["worker", "--timeout", "soon"], '"soon" is not a duration; write it like 90s, 30m or 1h30m'),
+            (["worker", "--timeout", "0"], "is not a duration"),
         ],
     )
     def test_a_wrong_command_line(self, empty: Place, arguments: list[str], said: str) -> None:

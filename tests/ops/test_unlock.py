@@ -399,7 +399,7 @@ class TestWrongInput:
         finished = place.ops("unlock", "train-modl")
 
         assert finished.status == 2
-        assert "there is no stack 'train-modl'. Did you mean train-model?" in finished.err
+        assert "unknown stack 'train-modl': did you mean train-model?" in finished.err
 
     def test_an_object_that_is_no_lock_is_left_alone(self, place: Place) -> None:
         place.aws("s3").put_object(Bucket=LOCAL_BUCKET, Key=KEY, Body=b"no lock")
