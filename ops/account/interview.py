@@ -123,7 +123,7 @@ class Interview:
         for key in QUESTIONS:
             variable = PREFIX + "__".join(key).upper()
             if os.environ.get(variable):
-                self.remarks.append(f"{variable} is set in this shell and wins over the file.")
+                self.remarks.append(f"{variable} is set in this shell and overrides the file.")
         return self.file
 
     def _refuse_early(self, question: Question, value: str) -> None:
@@ -147,7 +147,7 @@ class Interview:
         else:
             found = propose() if self.take_proposals or question.key in (REGION, NAME) else None
             if found is None:
-                raise OpsError(self._nothing_for(question), status=2)
+                raise self._nothing_for(question)
             value = [question.check(found)] if question.many else question.check(found)
         if before == value:
             self.answers.append(Answered(key=question.key, value=value, outcome="kept"))
@@ -156,22 +156,24 @@ class Interview:
         outcome = "set" if before is None else "changed"
         self.answers.append(Answered(key=question.key, value=value, outcome=outcome, before=before))
 
-    def _nothing_for(self, question: Question) -> str:
+    def _nothing_for(self, question: Question) -> OpsError:
         name = ".".join(question.key)
         if not self.take_proposals:
-            return (
-                f"{name} is not set and there is no terminal to ask on: give {question.flag}, "
-                "or --yes to take what can be found"
+            return OpsError(
+                f"{name} is not set, and there is no terminal to ask on",
+                fix=f"pass {question.flag}, or --yes to accept the proposed values",
+                status=2,
             )
-        return " ".join([f"{name} is not set and nothing can be proposed: give {question.flag}.", *self.remarks])
+        reasons = " ".join([f"pass {question.flag}.", *self.remarks])
+        return OpsError(f"{name} is not set, and there is no value to propose", fix=reasons, status=2)
 
     def _may_replace(self, question: Question, before: Any, value: Value) -> bool:
         if self.replace:
             return True
         change = f"{'.'.join(question.key)} is {_shown(before)} in {self.file.path}"
         if not self.asks:
-            raise OpsError(f"{change}: --force replaces it by {_shown(value)}", status=1)
-        return typer.confirm(f"{change}. Replace it by {_shown(value)}?", default=False, err=True)
+            raise OpsError(change, fix=f"--force replaces it with {_shown(value)}")
+        return typer.confirm(f"{change}. Replace it with {_shown(value)}?", default=False, err=True)
 
     def _ask(self, question: Question, proposal: str | None, before: Any) -> Value:
         """Asks until the answer is accepted. Raises typer.Abort at the end of the input."""
@@ -201,24 +203,24 @@ class Interview:
     def _only_key_pair(self) -> str | None:
         region = self.value(REGION)
         try:
-            with progress("Looking for your key pairs …"):
+            with progress("Listing your key pairs …"):
                 found = aws_client("ec2", region).describe_key_pairs()["KeyPairs"]
         except (ClientError, BotoCoreError) as error:
-            self._remark(f"Your key pairs could not be listed. {explained(error)}")
+            self._remark(f"Cannot list your key pairs. {explained(error)}")
             return None
         names = [pair["KeyName"] for pair in found]
         if self.asks and names:
             progress_console().print(f"  in {region}: {', '.join(names)}", highlight=False, markup=False)
         if not names:
             self._remark(
-                f"There is no key pair in {region} yet: aws ec2 create-key-pair --region {region} --key-name NAME "
+                f"{region} has no key pair yet: aws ec2 create-key-pair --region {region} --key-name NAME "
                 "--query KeyMaterial --output text > ~/.ssh/NAME.pem && chmod 600 ~/.ssh/NAME.pem"
             )
         return names[0] if len(names) == 1 else None
 
     def _address(self) -> str | None:
         try:
-            with progress("Asking for your public address …"):
+            with progress("Looking up your public address …"):
                 seen = seen_address()
         except OpsError as error:
             if not self.asks:
@@ -226,12 +228,12 @@ class Interview:
             self._remark(str(error))
             return None
         if seen.doubt:
-            self._remark(seen.doubt)
+            self._remark(str(seen.doubt))
         return cidr(seen.address)
 
     def _bucket(self) -> str:
         try:
-            with progress("Asking AWS for your account …"):
+            with progress("Looking up your AWS account …"):
                 suffix = str(aws_client("sts", self.value(REGION)).get_caller_identity()["Account"])
         except (ClientError, BotoCoreError):
             suffix = secrets.token_hex(4)  # bucket names are unique among all accounts

@@ -27,14 +27,15 @@ class Seen:
     proxy: str | None
 
     @property
-    def doubt(self) -> str | None:
-        """Why ssh may come from another address; None where nothing speaks for it."""
+    def doubt(self) -> OpsError | None:
+        """Why ssh may come from another address; None where it does not."""
         if self.proxy is None:
             return None
-        return (
-            f"{self.address} may be the address of the proxy {self.proxy}, through which {SERVICE} was asked; ssh does "
-            f"not go through it. Compare with: curl --noproxy '*' {SERVICE}. If that does not answer, ask who runs the "
-            "network whether SSH gets out and from which address"
+        return OpsError(
+            f"{self.address} may be the address of the proxy {self.proxy}, which the request to {SERVICE} went "
+            "through; ssh does not use the proxy",
+            fix=f"compare with: curl --noproxy '*' {SERVICE}. If that does not answer, ask your network's "
+            "administrator whether SSH is allowed out, and from which address",
         )
 
 
@@ -59,32 +60,31 @@ def _proxy(service: str) -> str | None:
 
 
 def _answer(service: str) -> str:
-    way_out = "Name your address yourself: --address 203.0.113.7 (a browser at that page shows it)"
+    fix = f"pass your address with --address 203.0.113.7 ({SERVICE} shows it in a browser)"
     try:
         # urlopen would go on using the proxy of its first call.
         with urllib.request.build_opener().open(service, timeout=_SECONDS) as answer:
             text = answer.read(_LONGEST).decode("ascii", errors="replace").strip()
     except urllib.error.HTTPError as error:
         error.close()
-        raise OpsError(f"{service} answered {error.code} instead of your public address. {way_out}") from None
+        raise OpsError(f"{service} answered {error.code} instead of your public address", fix=fix) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         # What is no HTTP at all has a class, and often no words.
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-        raise OpsError(
-            f"{service} does not answer, so your public address is not known ({reason}). {way_out}"
-        ) from None
+        raise OpsError(f"{service} does not answer ({reason}), so your public address is unknown", fix=fix) from None
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise OpsError(f"{service} answered {text[:60]!r} instead of your public address. {way_out}") from None
+        raise OpsError(f"{service} answered {text[:60]!r} instead of your public address", fix=fix) from None
     if address.version != 4:
         raise OpsError(
-            f"you reach {service} over IPv6 ({address}), and the VPC has IPv4 only. Name your IPv4 address: --address"
+            f"{service} sees you at the IPv6 address {address}, but the VPC has IPv4 only",
+            fix="pass your IPv4 address with --address",
         )
     try:
         cidr_checks.deployer_cidr(f"{address}/32")
     except RefusedError as error:
         raise OpsError(
-            f"{service} answered {address} instead of your public address. {error.reason} {way_out}"
+            f"{service} answered {address} instead of your public address. {error.reason.rstrip('.')}", fix=fix
         ) from None
     return str(address)

@@ -59,7 +59,7 @@ class SettingsFile:
             toml_text.parsed(text)
         except toml_text.TomlError as error:
             where = f" (line {error.line})" if error.line else ""
-            raise OpsError(f"{path}{where}: {error} Correct it first; nothing was changed") from None
+            raise OpsError(f"{path}{where}: {error} Nothing was changed", fix="correct the file first") from None
         return cls(path, text, mark)
 
     def get(self, key: Key) -> Any:
@@ -82,8 +82,8 @@ class SettingsFile:
             after = None
         if after is None or after != expected or _has_comment_inside(self.text, key):
             raise OpsError(
-                f"{'.'.join(key)} in {self.path} is written in a way that this command cannot change safely. "
-                f"Set it by hand: under [{key[0]}] write {key[1]} = {_toml(value)}"
+                f"{'.'.join(key)} in {self.path} has a form that this command cannot change safely",
+                fix=f"set it by hand: write {key[1]} = {_toml(value)} under [{key[0]}]",
             )
         return replace(self, text=text)
 
@@ -95,7 +95,7 @@ class SettingsFile:
             target.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         except OSError as error:
-            raise OpsError(f"{target.parent} cannot be written to: {error.strerror}") from None
+            raise OpsError(f"{target.parent} is not writable: {error.strerror}") from None
         draft = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:

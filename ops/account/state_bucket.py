@@ -104,16 +104,16 @@ class StateBucket:
                 return False
             if status == 403:
                 raise OpsError(
-                    f"the bucket {self.name} exists, but these credentials may not see it: it belongs to another "
-                    "account (bucket names are unique among all), or s3:ListBucket is not allowed on it. "
-                    "Name another in state.bucket, or use the credentials of its owner"
+                    f"the bucket {self.name} exists, but these credentials have no access to it: it belongs to another "
+                    "account (bucket names are globally unique), or s3:ListBucket is not allowed on it",
+                    fix="set state.bucket to another name, or use its owner's credentials",
                 ) from None
             raise
         region = answer.get("BucketRegion") or self.region
         if region != self.region:
             raise OpsError(
-                f"the bucket {self.name} is in {region}, and the settings look for it in {self.region}: "
-                f'set state.region = "{region}", or name another bucket'
+                f"the bucket {self.name} is in {region}, but the settings expect it in {self.region}",
+                fix=f'set state.region = "{region}", or choose another bucket',
             )
         self._refuse_other_owner(account)
         return True
@@ -125,8 +125,8 @@ class StateBucket:
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 403:
                 raise OpsError(
-                    f"the bucket {self.name} belongs to another account than {account}, whose credentials are in use: "
-                    "name a bucket of your own in state.bucket (ops init proposes one)"
+                    f"the bucket {self.name} belongs to another account; your credentials are for account {account}",
+                    fix="set state.bucket to a bucket of your own (ops init proposes one)",
                 ) from None
             raise
 
@@ -137,7 +137,7 @@ class StateBucket:
         except ClientError as error:
             if error.response["Error"]["Code"] == "BucketAlreadyExists":
                 raise OpsError(
-                    f"the name {self.name} is taken by another account: name another in state.bucket"
+                    f"the bucket name {self.name} is taken by another account", fix="set state.bucket to another name"
                 ) from None
             raise _refused(error) from None
         self._s3.get_waiter("bucket_exists").wait(Bucket=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
@@ -145,15 +145,15 @@ class StateBucket:
     def parts(self) -> tuple[Part, ...]:
         """Every part of the set-up of a bucket that exists, in the order in which to make it right."""
         return (
-            Part("versioning", "every old state is kept", self._versioning),
+            Part("versioning", "keeps every old state", self._versioning),
             Part("encryption", "on by default", self._encryption),
-            Part("owner", "the bucket's owner owns every object", self._ownership, restricts=True),
+            Part("owner", "the bucket owner owns every object", self._ownership, restricts=True),
             # Before public policies are blocked: that refuses every new policy while an old one is public.
             Part("policy", "TLS only", self._policy, restricts=True),
             Part("public access", "all four blocks on", self._public_access, restricts=True),
             Part(
                 "old states",
-                f"after {OLD_STATE_DAYS} days all but the newest {OLD_STATES_KEPT} go",
+                f"deleted after {OLD_STATE_DAYS} days, except the newest {OLD_STATES_KEPT}",
                 self._lifecycle,
             ),
             Part("tags", "project, deployment, managed-by", self._tags),
@@ -226,7 +226,7 @@ class StateBucket:
             return None
         return Difference(
             now is None,
-            "access lists are off" + (f" (it was {now})" if now else ""),
+            "access lists off" + (f" (it was {now})" if now else ""),
             lambda: self._s3.put_bucket_ownership_controls(
                 Bucket=self.name, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
             ),
@@ -302,7 +302,7 @@ class StateBucket:
         kept = f"; {len(others)} other rule{'s' if len(others) > 1 else ''} kept" if others else ""
         return Difference(
             not same,
-            f"go after {OLD_STATE_DAYS} days, the newest {OLD_STATES_KEPT} never{kept}",
+            f"deleted after {OLD_STATE_DAYS} days, except the newest {OLD_STATES_KEPT}{kept}",
             lambda: self._s3.put_bucket_lifecycle_configuration(
                 Bucket=self.name, LifecycleConfiguration={"Rules": [*others, ours]}, **more
             ),
@@ -343,6 +343,7 @@ def _refused(error: ClientError) -> Exception:
     if code not in ("AccessDenied", "403", "AllAccessDisabled"):
         return error
     return OpsError(
-        f"AWS refused {call} (AccessDenied): allow s3:{_ACTIONS.get(call, call)} on the state bucket to these "
-        "credentials, or let its owner run ops bootstrap. What was done before this step stays"
+        f"AWS refused {call} (AccessDenied). Earlier steps stay in place",
+        fix=f"allow s3:{_ACTIONS.get(call, call)} on the state bucket for these credentials, or let its owner run ops "
+        "bootstrap",
     )

@@ -18,18 +18,18 @@ from ops.core.errors import OpsError
 from ops.core.progress import progress
 from ops.core.session import Session
 
-Region = Annotated[str | None, typer.Option(help="AWS region of everything, e.g. us-east-1.")]
-Name = Annotated[str | None, typer.Option(help="Begins the AWS name of everything, e.g. ml-core.")]
-KeyPair = Annotated[str | None, typer.Option(help="EC2 key pair of the region, for every machine.")]
+Region = Annotated[str | None, typer.Option(help="AWS region of the deployment, e.g. us-east-1.")]
+Name = Annotated[str | None, typer.Option(help="Name of the deployment and prefix of its AWS names, e.g. ml-core.")]
+KeyPair = Annotated[str | None, typer.Option(help="EC2 key pair in that region, for every machine.")]
 Address = Annotated[
     list[str] | None,
-    typer.Option(help="Who may reach the jump host: an IPv4 address or block; repeat it for more.", metavar="CIDR"),
+    typer.Option(help="IPv4 address or block that may reach the jump host; repeatable.", metavar="CIDR"),
 ]
 Bucket = Annotated[str | None, typer.Option(help="S3 bucket for Terraform's state.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what is proposed, keep what is set.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace values that are set already, without asking.")]
-Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if anything would be changed.")]
-Agreed = Annotated[bool, typer.Option("--yes", "-y", help="Restrict a bucket that is there already without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: accept the proposed values, keep existing ones.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing values without asking.")]
+Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit with 1 if anything would change.")]
+Agreed = Annotated[bool, typer.Option("--yes", "-y", help="Restrict an existing bucket without asking.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,9 +48,9 @@ def init(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Writes the settings that a deployment needs: asks for each, or takes them as flags.
+    """Write the settings that a deployment needs: asks for each one, or takes it from a flag.
 
-    It finds your public address, proposes a name for the state bucket, and changes nothing else in settings.toml.
+    Looks up your public address, proposes a name for the state bucket, and leaves the rest of settings.toml unchanged.
 
     Example: `ops init --region eu-west-1 --key-pair my-key --yes`
     """
@@ -82,17 +82,16 @@ def _written(path: Path, answers: list[Answered], remarks: list[str], changed: b
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     title = Text(f"{shown}: {'written' if changed else 'nothing to change'}", style="bold")
     notes = [Text(f"Note: {remark}", style="yellow") for remark in remarks]
-    return Group(title, table, *notes, Text("Next: ops bootstrap (the state bucket), then ops doctor"))
+    return Group(title, table, *notes, Text("Next: ops bootstrap (creates the state bucket), then ops doctor"))
 
 
 def bootstrap(check: Check = False, yes: Agreed = False, as_json: Json = False) -> None:
-    """Makes the state bucket, or makes it right: versions, encryption, no public access, TLS only.
+    """Create the state bucket, or fix its configuration: versioning, encryption, no public access, TLS only.
 
-    Run it as often as you like: it changes only what differs and never deletes. Statements, rules and tags of others
-    stay. Before it refuses what a bucket that is there already may serve (public or without TLS), it shows the steps
-    and asks.
+    Safe to repeat: changes only what differs, deletes nothing, and keeps policy statements, rules and tags that others
+    added. Before restricting an existing bucket (public access, requests without TLS), shows the steps and asks.
 
-    Example: `ops bootstrap --check` says what would be changed.
+    Example: `ops bootstrap --check` shows what would change.
     """
     session = Session.open()
     bucket = StateBucket(session)
@@ -123,20 +122,21 @@ def bootstrap(check: Check = False, yes: Agreed = False, as_json: Json = False) 
 def _agreed(bucket: StateBucket, planned: list[Step], *, may_ask: bool) -> bool:
     """Whether a person wants a bucket restricted that is there already. Raises OpsError where nobody can be asked."""
     names = ", ".join(step.name for step in restrictions(planned))
-    why = f"the bucket {bucket.name} is there already, and {names} would refuse what is public or without TLS"
+    why = f"the bucket {bucket.name} exists already; changing {names} would block public access and plain HTTP"
     if not may_ask or not sys.stdin.isatty():
         raise OpsError(
-            f"{why}. Nothing was changed: ops bootstrap --check shows the steps, ops bootstrap --yes takes them. Where "
-            "others use the bucket, name one of its own in state.bucket (ops init proposes one)"
+            f"{why}. Nothing was changed",
+            fix="ops bootstrap --check shows the steps, ops bootstrap --yes applies them. If others use the bucket, "
+            "set state.bucket to a dedicated one (ops init proposes one)",
         )
     remarks = progress_console()
     remarks.print(_table(planned))
     remarks.print(f"{why[0].upper()}{why[1:]}.", style="yellow", highlight=False, markup=False)
-    return typer.confirm("Change it?", default=False, err=True)
+    return typer.confirm("Apply these changes?", default=False, err=True)
 
 
 def _steps(steps: list[Step], ready: bool) -> RenderableType:
-    last = "The state bucket is ready." if ready else "Nothing was changed. ops bootstrap does it."
+    last = "The state bucket is ready." if ready else "Nothing was changed. Apply with: ops bootstrap"
     return Group(_table(steps), Text(last, style="bold"))
 
 

@@ -23,16 +23,14 @@ def register(app: typer.Typer) -> None:
 
 
 def adopt(
-    stack: Annotated[
-        str | None, typer.Argument(metavar="[STACK]", help="Which stack; all of them when left out.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Bring it in without asking.")] = False,
+    stack: Annotated[str | None, typer.Argument(metavar="[STACK]", help="One stack; default: all of them.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Import without asking.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Finds what a killed deploy made and did not write down, and brings it into the state.
+    """Find resources that a killed deploy created but did not record, and import them into the state.
 
-    It goes by the names and tags of this deployment. Nothing in AWS is changed; the next deploy goes on from there.
-    What another state has (another bucket or prefix) must not be brought in: look at what is shown before you agree.
+    Finds them by this deployment's names and tags. Changes nothing in AWS; the next deploy continues from there. Never
+    import what another state (another bucket or prefix) manages: check the list before you agree.
 
     Example: `ops adopt mlcore`
     """
@@ -43,11 +41,13 @@ def adopt(
     with progress("Asking AWS …"):
         for name in wanted:
             if read_lock(session, name):
-                raise OpsError(f"{name} is locked: let that run end; if it is gone: ops unlock {name}")
+                raise OpsError(
+                    f"{name} is locked", fix=f"wait for that run to end, or, if it is gone: ops unlock {name}"
+                )
         found = {name: adoption.find(session, name) for name in wanted}
     shown = [Text(f"{name}: {one.address}  {', '.join(one.ids)}") for name, lost in found.items() for one in lost]
     if shown and not as_json:
-        console().print(Group(Text("in AWS, and in no state of this deployment:"), *shown))
+        console().print(Group(Text("In AWS, but in no state of this deployment:"), *shown))
     agreed = bool(shown) and (yes or (not as_json and _agreed()))
     done: list[str] = []
     problems: list[str] = []
@@ -64,8 +64,8 @@ def adopt(
 def _bring_in(session: Session, stack: str, lost: Lost, done: list[str], problems: list[str]) -> None:
     if len(lost.ids) > 1:
         problems.append(
-            f"{stack}: {lost.address} is there {len(lost.ids)} times ({', '.join(lost.ids)}): delete all but the one "
-            "that is in use, and run this again"
+            f"{stack}: {lost.address} exists {len(lost.ids)} times ({', '.join(lost.ids)}): delete all but the one in "
+            "use, then run this again"
         )
         return
     try:
@@ -76,13 +76,13 @@ def _bring_in(session: Session, stack: str, lost: Lost, done: list[str], problem
 
 
 def _agreed() -> bool:
-    return typer.confirm("Bring it into the state?", default=False, err=True)
+    return typer.confirm("Import these into the state?", default=False, err=True)
 
 
 def _last_line(any_found: bool, done: list[str]) -> str:
     if not any_found:
-        return "nothing of this deployment is in AWS and in no state"
-    return f"brought in: {len(done)}. The next deploy goes on from there" if done else "nothing was brought in"
+        return "every resource of this deployment in AWS is in a state"
+    return f"imported: {len(done)}. The next deploy continues from there" if done else "nothing was imported"
 
 
 def _document(found: dict[str, list[Lost]], done: list[str], problems: list[str]) -> dict[str, Any]:

@@ -22,30 +22,34 @@ def register(app: typer.Typer) -> None:
 
 def cost(
     settings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="These settings instead of settings.toml.")
+        Path | None, typer.Option(metavar="FILE", help="Read these settings instead of settings.toml.")
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option("--compare", metavar="FILE", help="Other settings: shows the items that differ, and by how much."),
+        typer.Option(
+            "--compare",
+            metavar="FILE",
+            help="Compare with these settings: show the items that differ, and by how much.",
+        ),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FOLDER", help="Stacks that are synthesized already: a cdktf.out."),
+        typer.Option("--from", metavar="FOLDER", help="Read synthesized stacks from a cdktf.out folder."),
     ] = None,
     efs_gb: Annotated[
-        int | None, typer.Option("--efs-gb", min=0, metavar="N", help="Price the file system with N GB stored on it.")
+        int | None, typer.Option("--efs-gb", min=0, metavar="N", help="Price the file system with N GB stored.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Shows what each stack costs an hour, a day and a month, by item, before it is deployed.
+    """Show what each stack costs per hour, day and month, by item, before you deploy.
 
-    Nothing is deployed and AWS is not asked. What is charged by use, or has no price in the table, is shown as unknown
-    and is in no total. Environment variables (ML_INFRA_…) override every settings file.
+    Works offline and deploys nothing. Usage-based charges and items without a known price appear as unknown and are
+    not part of any total. Environment variables (ML_INFRA_…) override every settings file.
 
     Example: `ops cost --settings settings.toml --compare larger.toml`
     """
     if settings and folder:
-        raise OpsError("--settings and --from name two sources of the same stacks: give one of them", status=2)
+        raise OpsError("--settings and --from exclude each other", fix="use one of them", status=2)
     with progress("Synthesizing the stacks …"):
         first = from_folder(folder, efs_gb=efs_gb) if folder else from_settings(settings, efs_gb=efs_gb)
         second = from_settings(against, efs_gb=efs_gb) if against else None

@@ -37,9 +37,11 @@ from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown
 
 Stacks = Annotated[
     list[str] | None,
-    typer.Argument(help="Only what these stacks need.", metavar="[STACK]...", autocompletion=completed_from(*STACKS)),
+    typer.Argument(
+        help="Check only what these stacks need.", metavar="[STACK]...", autocompletion=completed_from(*STACKS)
+    ),
 ]
-Key = Annotated[Path | None, typer.Option(help="The key pair's private key, where ssh would not find it by itself.")]
+Key = Annotated[Path | None, typer.Option(help="The private key of the key pair, if ssh cannot find it.")]
 
 _STYLES: Final = {"ok": "green", "problem": "bold red", "unknown": "yellow"}
 
@@ -50,18 +52,18 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(stacks: Stacks = None, key: Key = None, as_json: Json = False) -> None:
-    """Looks for everything that would make a deploy fail, before it is tried.
+    """Check for everything that would make a deploy fail, before you deploy.
 
-    Each line is ok, a problem with its fix, or unknown with the reason. Exit status 1 when there is a problem.
+    Each line is ok, a problem with its fix, or unknown with the reason. Exits with 1 if there is a problem.
 
     Example: `ops doctor train-model`
     """
     chosen = _chosen(stacks or [])
     findings: list[Finding] = []
-    with progress("Looking …") as say:
+    with progress("Checking …") as say:
         for subject, found in _examine(chosen, key):
             findings.extend(found)
-            say(f"Looking … {subject} done")
+            say(f"Checking … {subject} done")
     findings = without_gaps(findings)
     counts = {name: sum(finding.state == name for finding in findings) for name in _STYLES}
     document: dict[str, Any] = {
@@ -89,13 +91,17 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
     except SettingsError as error:
         yield (
             "settings",
-            [problem("settings", _in_short(error), f"correct {settings_path()}; ops init writes what is required")],
+            [
+                problem(
+                    "settings", _in_short(error), f"correct {settings_path()}; ops init writes the required settings"
+                )
+            ],
         )
         region = os.environ.get("AWS_REGION") or DeploymentConfig.model_fields["region"].default
         yield "credentials", account.caller(None, region).findings
         for subject, look in tools.LOOKS.items():
             yield subject, list(look())
-        yield "the rest", [unknown("the rest", "the settings are refused, so it is not known what to look for")]
+        yield "the rest", [unknown("the rest", "not checked, because the settings are invalid")]
         return
     yield "settings", [ok("settings", f"{session.name} in {session.settings.deployment.region}")]
     looks = {**tools.LOOKS, **(tools.LOOKS_FOR_THE_WORKER if "train-model" in stacks else {})}
@@ -119,7 +125,7 @@ def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Seq
     )
     if who.arn is None or who.account is None:
         left_out = ", ".join([*(check.subject for check in checks), "names", "permissions"])
-        yield "the rest", [unknown("the rest", f"not asked, since the credentials do not work: {left_out}")]
+        yield "the rest", [unknown("the rest", f"not checked, because the credentials do not work: {left_out}")]
         return
     arn, number = who.arn, who.account
     asked_with_the_account = (

@@ -20,12 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def notebook_command(
-    open_: Annotated[bool, typer.Option("--open", "-o", help="Open it in the browser of this machine.")] = False,
+    open_: Annotated[bool, typer.Option("--open", "-o", help="Open it in your browser.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Prints the URL of the SageMaker notebook's Jupyter, signed by AWS for you, or opens it.
+    """Print a presigned URL of the SageMaker notebook's Jupyter, or open it in the browser.
 
-    It opens the notebook to whoever has it, within 5 minutes, for 12 hours: do not pass it on.
+    Anyone with the URL can open the notebook within 5 minutes, for a session of 12 hours: do not share it.
 
     Example: `ops notebook --open`
     """
@@ -37,8 +37,8 @@ def notebook_command(
     else:
         print(door.url, flush=True)
         progress_console().print(
-            f"It opens for {OPENS_FOR}, and then for {SESSION}. Whoever has it is in: do not pass it on.",
+            f"Valid for {OPENS_FOR}; a session lasts {SESSION}. Anyone with this URL has access: do not share it.",
             highlight=False,
         )
     if open_ and not webbrowser.open(door.url):
-        raise OpsError("no browser can be opened here: open the URL by hand")
+        raise OpsError("no browser is available here", fix="open the URL by hand")

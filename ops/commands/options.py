@@ -17,13 +17,13 @@ def completed_from(*words: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
-Timeout = Annotated[str, typer.Option(metavar="TIME", help="How long to wait at most: 90s, 30m, 1h30m.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")]
+Timeout = Annotated[str, typer.Option(metavar="TIME", help="Longest time to wait: 90s, 30m, 1h30m.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 OneStack = Annotated[
     str | None,
     typer.Argument(
         metavar="[STACK]",
-        help="Which stack; all of them when left out.",
+        help="One stack; default: all of them.",
         autocompletion=completed_from(*STACKS),
     ),
 ]
@@ -39,7 +39,9 @@ Key = Annotated[
 ]
 ViaOption = Annotated[
     ssh.Via,
-    typer.Option("--via", help="Through the jump host, or through AWS Session Manager (worker only; no port is open)."),
+    typer.Option(
+        "--via", help="Connect through the jump host, or AWS Session Manager (worker only; needs no open port)."
+    ),
 ]
 
 

@@ -27,11 +27,10 @@ def push_state_command(
     stack: OneStack = None,
     as_json: Json = False,
 ) -> int:
-    """Writes a state to S3 that a deploy could not write, and releases the lock that it left.
+    """Push a state that a deploy could not write to S3, and release the lock of that deploy.
 
-    Where credentials end in the middle of a deploy, Terraform leaves what it knows in errored.tfstate on this machine,
-    and a next deploy would build everything again. Nothing is overwritten that is newer; without such a file there is
-    nothing to do.
+    If the credentials expire during a deploy, Terraform saves the state as errored.tfstate on this machine, and the
+    next deploy would create everything again. Never overwrites a newer state. Does nothing without such a file.
 
     Example: `ops push-state mlcore`
     """
@@ -41,7 +40,7 @@ def push_state_command(
     found = [each for name, each in push_state.find(session).items() if stack in (name, None)]
     done: list[Pushed] = []
     problems = [
-        f"{push_state.shown(each.file)} is of {each.place}: run this with the settings of that deployment"
+        f"{push_state.shown(each.file)} belongs to {each.place}: run this with the settings of that deployment"
         for each in push_state.of_others(session)
         if stack in (each.stack, None)
     ]
@@ -53,16 +52,16 @@ def push_state_command(
                 problems.append(str(error))
     lines = [Text(problem, style="red") for problem in problems] + [Text(_line(each)) for each in done]
     if not found and not problems:
-        lines = [Text(f"no state of {session.name} is left over in {push_state.shown(push_state.folder())}")]
+        lines = [Text(f"{push_state.shown(push_state.folder())} holds no unpushed state of {session.name}")]
     show(Group(*lines), _document(done, problems), as_json=as_json)
     return 1 if problems else 0
 
 
 def _line(pushed: Pushed) -> str:
     state = pushed.state
-    how = "the state is in S3" if pushed.outcome == "pushed" else "the state was in S3 already"
-    lock = "; the lock of that run is released" if pushed.lock else ""
-    return f"{state.stack}: {how} ({state.holds}){lock}. cdktf deploy {state.stack} goes on from it"
+    how = "the state is now in S3" if pushed.outcome == "pushed" else "the state was already in S3"
+    lock = "; the lock of that run was released" if pushed.lock else ""
+    return f"{state.stack}: {how} ({state.holds}){lock}. cdktf deploy {state.stack} continues from it"
 
 
 def _document(done: list[Pushed], problems: list[str]) -> dict[str, Any]:

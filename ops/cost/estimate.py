@@ -82,8 +82,8 @@ def from_folder(folder: Path, *, efs_gb: int | None = None) -> list[StackCost]:
     files = {file.parent.name: file for file in folder.glob("stacks/*/cdk.tf.json")}
     if not files:
         if any(folder.glob("stacks/*/cdk.tf")):
-            raise OpsError(f"{folder} holds HCL, and prices are read from JSON: cdktf synth (without --hcl)")
-        raise OpsError(f"no synthesized stack is in {folder}: name a cdktf.out, or run cdktf synth first")
+            raise OpsError(f"{folder} holds HCL, but ops cost reads JSON", fix="run cdktf synth (without --hcl)")
+        raise OpsError(f"{folder} holds no synthesized stack", fix="name a cdktf.out folder, or run cdktf synth first")
     order = [*(name for name in STACKS if name in files), *sorted(set(files) - set(STACKS))]
     costs = []
     for name in order:
@@ -91,7 +91,7 @@ def from_folder(folder: Path, *, efs_gb: int | None = None) -> list[StackCost]:
             document: dict[str, Any] = json.loads(files[name].read_text(encoding="utf-8"))
             costs.append(stack_cost.price(name, document, efs_gb=efs_gb))
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise OpsError(f"{files[name]} cannot be read as a stack ({error}): run cdktf synth again") from None
+            raise OpsError(f"{files[name]} is not a readable stack ({error})", fix="run cdktf synth again") from None
     return costs
 
 

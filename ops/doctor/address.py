@@ -14,8 +14,8 @@ def own_address(patient: Patient) -> Iterator[Finding]:
     try:
         found = reach.standing(patient.session)
     except OpsError as error:
-        # What follows is for `ops init`.
-        yield unknown(_SUBJECT, str(error).partition(". ")[0])
+        # Its fix is for `ops init`.
+        yield unknown(_SUBJECT, error.problem)
         return
     if found is None:
         return

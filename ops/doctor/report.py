@@ -153,7 +153,7 @@ def guarded(subject: str, examine: Callable[[], Iterable[Finding]]) -> list[Find
     except (ClientError, BotoCoreError) as error:
         found.append(unknown(subject, why_unknown(error)))
     except OpsError as error:
-        found.append(unknown(subject, str(error)))
+        found.append(unknown(subject, error.problem, error.fix or None))
     except Exception as error:  # an answer that nobody expected must not hide what the other checks find
         found.append(unknown(subject, f"this check failed: {error!r}"))
     return found

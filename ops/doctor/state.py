@@ -23,7 +23,7 @@ def bucket(patient: Patient) -> Iterator[Finding]:
     try:
         there = state.exists()
     except OpsError as error:
-        yield problem("state bucket", *_what_and_fix(str(error)))
+        yield problem("state bucket", error.problem, error.fix or "ops bootstrap")
         return
     if not there:
         yield problem("state bucket", f"{state.name} does not exist", "ops bootstrap")
@@ -41,14 +41,6 @@ def bucket(patient: Patient) -> Iterator[Finding]:
         yield ok("state bucket", f"{state.name} in {state.region}")
     if denied:
         yield unknown("state bucket", f"{state.name}: not known: {', '.join(denied)}")
-
-
-def _what_and_fix(message: str) -> tuple[str, str]:
-    for separator in (". ", ": "):
-        what, _, fix = message.rpartition(separator)
-        if what:
-            return what, fix
-    return message, "ops bootstrap"
 
 
 def locks(patient: Patient) -> Iterator[Finding]:

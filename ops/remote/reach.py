@@ -67,7 +67,7 @@ def standing(session: Session) -> Standing | None:
         return None
     seen = seen_address()
     if seen.doubt:
-        raise OpsError(seen.doubt)
+        raise seen.doubt
     state = read_stack(session, "mlcore")
     group = state.attributes("aws_security_group", "allow_deployer_sg") if state else None
     deployed = [block for rule in group.get("ingress") or [] for block in rule["cidr_blocks"]] if group else None

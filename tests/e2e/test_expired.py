@@ -68,7 +68,7 @@ def test_pushed_the_next_deploy_makes_nothing_twice(expired: Shell) -> None:
 
     said = expired.run("python", "-m", "ops", "push-state").ok().said
 
-    assert "mlcore: the state is in S3" in " ".join(said.split())
+    assert "mlcore: the state is now in S3" in " ".join(said.split())
     known = {
         f"{resource['type']}.{resource['name']}": instance["attributes"]["id"]
         for resource in state(expired, "mlcore")["resources"]

@@ -62,7 +62,7 @@ def test_nothing_of_others_and_nothing_that_a_state_knows(person: Person) -> Non
 
     ended = person.ops("adopt", "mlcore")
 
-    assert (ended.status, ended.words) == (0, "nothing of this deployment is in AWS and in no state")
+    assert (ended.status, ended.words) == (0, "every resource of this deployment in AWS is in a state")
 
 
 def test_it_asks_and_without_an_answer_does_nothing(person: Person) -> None:
@@ -72,7 +72,7 @@ def test_it_asks_and_without_an_answer_does_nothing(person: Person) -> None:
 
     assert ended.status == 1
     assert f"mlcore: aws_vpc.core {network}" in ended.words
-    assert "nothing was brought in" in ended.words
+    assert "nothing was imported" in ended.words
 
 
 def test_what_was_made_twice_is_for_the_person_to_decide(person: Person) -> None:
@@ -82,7 +82,7 @@ def test_what_was_made_twice_is_for_the_person_to_decide(person: Person) -> None
 
     assert document["adopted"] == []
     (said,) = document["problems"]
-    assert "aws_vpc.core is there 2 times" in said
+    assert "aws_vpc.core exists 2 times" in said
     assert all(id in said for id in two)
 
 

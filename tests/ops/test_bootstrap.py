@@ -180,7 +180,7 @@ def asked(person: Person, answer: str) -> tuple[int, str]:
         timeout=100,
         dimensions=(40, 80),
     )
-    child.expect(r"Change it\? \[y/N\]: ")
+    child.expect(r"Apply these changes\? \[y/N\]: ")
     said = str(child.before)
     child.sendline(answer)
     child.expect(pexpect.EOF)
@@ -206,10 +206,10 @@ def test_a_bucket_that_is_there_is_not_restricted_where_nobody_can_agree(
 
     assert ended.status == 1
     assert (
-        f"the bucket {BUCKET} is there already, and owner, policy, public access would refuse what is public or "
-        "without TLS"
+        f"the bucket {BUCKET} exists already; changing owner, policy, public access would block public access and "
+        "plain HTTP"
     ) in ended.err
-    assert "ops bootstrap --check shows the steps, ops bootstrap --yes takes them" in ended.err
+    assert "ops bootstrap --check shows the steps, ops bootstrap --yes applies them" in ended.err
     assert untouched(person)
 
 
@@ -229,7 +229,7 @@ def test_a_person_sees_the_steps_and_is_asked(person: Person) -> None:
     status, said = asked(person, "")
 
     assert status == 1
-    assert "access lists are off (it was ObjectWriter)" in said
+    assert "access lists off (it was ObjectWriter)" in said
     assert "would be made" in said
     assert "ops: nothing was changed" in said
     assert untouched(person)
@@ -314,7 +314,7 @@ def test_a_bucket_in_another_region_is_told_with_the_way_out(person: Person) -> 
     ended = person.ops("bootstrap")
 
     assert ended.status == 1
-    assert f"the bucket {BUCKET} is in eu-west-1, and the settings look for it in us-east-1" in ended.err
+    assert f"the bucket {BUCKET} is in eu-west-1, but the settings expect it in us-east-1" in ended.err
     assert 'set state.region = "eu-west-1"' in ended.err
 
 
@@ -325,7 +325,7 @@ def test_a_bucket_that_cannot_be_seen_is_told_with_the_way_out(person: Person) -
 
     assert ended.status == 1
     assert "it belongs to another account" in ended.err
-    assert "Name another in state.bucket" in ended.err
+    assert "set state.bucket to another name" in ended.err
 
 
 def test_a_bucket_of_another_account_that_lets_us_in_is_refused(person: Person) -> None:
@@ -338,7 +338,7 @@ def test_a_bucket_of_another_account_that_lets_us_in_is_refused(person: Person) 
         ended = person.ops("bootstrap", AWS_ENDPOINT_URL=url)
 
     assert ended.status == 1
-    assert f"the bucket {BUCKET} belongs to another account than 123456789012" in ended.err
+    assert f"the bucket {BUCKET} belongs to another account; your credentials are for account 123456789012" in ended.err
     with pytest.raises(ClientError, match="NoSuchTagSet"):
         person.aws("s3").get_bucket_tagging(Bucket=BUCKET)
 
@@ -349,7 +349,7 @@ def test_a_name_that_is_taken_is_told(person: Person) -> None:
         ended = person.ops("bootstrap", AWS_ENDPOINT_URL=url)
 
     assert ended.status == 1
-    assert ended.said == f"ops: the name {BUCKET} is taken by another account: name another in state.bucket"
+    assert ended.said == f"ops: the bucket name {BUCKET} is taken by another account: set state.bucket to another name"
 
 
 @pytest.mark.parametrize(

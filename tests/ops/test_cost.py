@@ -274,7 +274,7 @@ class TestWrongInput:
         finished = cost("--from", str(folder), "--settings", "settings.toml")
 
         assert finished.status == 2
-        assert "--settings and --from name two sources" in finished.err
+        assert "--settings and --from exclude each other" in finished.err
 
     @pytest.mark.parametrize("option", [["--efs-gb", "-1"], ["--efs-gb", "much"], ["--no-such-option"], ["mlcore"]])
     def test_command_line(self, option: list[str]) -> None:
@@ -289,7 +289,7 @@ class TestWrongInput:
 
         assert finished.status == 1
         assert finished.document == {
-            "error": f"no synthesized stack is in {tmp_path}: name a cdktf.out, or run cdktf synth first"
+            "error": f"{tmp_path} holds no synthesized stack: name a cdktf.out folder, or run cdktf synth first"
         }
 
     def test_hcl(self, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ class TestWrongInput:
         finished = cost("--from", str(tmp_path))
 
         assert finished.status == 1
-        assert "prices are read from JSON: cdktf synth (without --hcl)" in finished.err
+        assert "but ops cost reads JSON: run cdktf synth (without --hcl)" in finished.err
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"resource": []}', '{"resource": {"aws_instance": {"it": []}}}'])
     def test_a_file_that_is_no_stack(self, tmp_path: Path, text: str) -> None:
@@ -310,7 +310,7 @@ class TestWrongInput:
         finished = cost("--from", str(tmp_path))
 
         assert finished.status == 1
-        assert f"{file} cannot be read as a stack" in finished.err
+        assert f"{file} is not a readable stack" in finished.err
 
     @pytest.mark.parametrize("option", ["--settings", "--compare"])
     def test_settings_that_are_refused(self, folder: Path, tmp_path: Path, option: str) -> None:

@@ -662,7 +662,7 @@ def test_a_state_bucket_that_is_not_right(person: Person) -> None:
 def test_a_state_bucket_of_somebody_else(person: Person) -> None:
     ended = behind(person, {f"HEAD /{BUCKET}": lambda _: Answer.head(403)})
 
-    is_the_only_problem(ended, "state bucket", "it belongs to another account", "Name another in state.bucket")
+    is_the_only_problem(ended, "state bucket", "it belongs to another account", "set state.bucket to another name")
 
 
 def test_a_state_bucket_in_another_region(person: Person) -> None:

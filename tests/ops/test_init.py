@@ -115,7 +115,7 @@ def test_without_a_key_pair_it_says_how_to_make_one(person: Person) -> None:
     ended = person.ops("init", *FLAGS[:4], "--address", "198.51.100.9", "--yes")
 
     assert ended.status == 2
-    assert "give --key-pair" in ended.err
+    assert "pass --key-pair" in ended.err
     assert "aws ec2 create-key-pair --region eu-west-1" in ended.err
 
 
@@ -128,7 +128,7 @@ def test_with_two_key_pairs_it_does_not_choose(person: Person) -> None:
 
     assert ended.status == 2
     assert "access.ssh_keypair_name is not set" in ended.err
-    assert "give --key-pair" in ended.err
+    assert "pass --key-pair" in ended.err
     assert person.settings.read_bytes() == before
 
 
@@ -147,7 +147,7 @@ def test_without_a_terminal_and_without_flags_it_asks_nothing(person: Person) ->
     ended = person.ops("init", stdin="my-key\n")
 
     assert ended.status == 2
-    assert "no terminal to ask on: give --key-pair" in ended.err
+    assert "no terminal to ask on: pass --key-pair" in ended.err
 
 
 def test_another_value_is_not_replaced_without_force(person: Person) -> None:
@@ -158,7 +158,7 @@ def test_another_value_is_not_replaced_without_force(person: Person) -> None:
 
     assert refused.status == 1
     assert "state.bucket is my-states in " in refused.err
-    assert "--force replaces it by other-states" in refused.err
+    assert "--force replaces it with other-states" in refused.err
     assert person.settings.read_bytes() == before
 
     forced = person.ops("init", "--bucket", "other-states", "--force", "--json")
@@ -238,7 +238,7 @@ def test_a_folder_that_takes_no_files_is_told(person: Person) -> None:
 def test_a_variable_that_wins_over_the_file_is_told(person: Person) -> None:
     ended = person.ops("init", *FLAGS, "--bucket", "my-states", "--json", ML_INFRA_STATE__BUCKET="another-one")
 
-    assert ended.document["remarks"] == ["ML_INFRA_STATE__BUCKET is set in this shell and wins over the file."]
+    assert ended.document["remarks"] == ["ML_INFRA_STATE__BUCKET is set in this shell and overrides the file."]
 
 
 def asked(person: Person, *arguments: str) -> "pexpect.spawn[str]":
@@ -293,7 +293,7 @@ def test_a_person_may_keep_what_is_set(person: Person) -> None:
         child.expect(prompt)
         child.sendline("")
     child.expect("state.bucket is my-states")
-    child.expect(r"Replace it by other-states\? \[y/N\]: ")
+    child.expect(r"Replace it with other-states\? \[y/N\]: ")
     child.sendline("n")
     child.expect("nothing to change")
     child.expect(pexpect.EOF)
@@ -374,7 +374,7 @@ def test_only_the_one_key_changes(before: str, after: str) -> None:
 def test_what_cannot_be_changed_safely_is_left_to_the_person(text: str) -> None:
     file = SettingsFile(Path("settings.toml"), text)
 
-    with pytest.raises(OpsError, match=r'under \[state\] write bucket = "new"'):
+    with pytest.raises(OpsError, match=r'write bucket = "new" under \[state\]'):
         file.with_value(("state", "bucket"), "new")
 
 
@@ -393,7 +393,7 @@ def test_a_comment_inside_a_list_is_not_lost(person: Person, written: str) -> No
     ended = person.ops("init", "--address", "192.0.2.1", "--force", "--yes", "--json")
 
     assert ended.status == 1
-    assert 'under [access] write deployer_cidrs = ["192.0.2.1/32"]' in ended.document["error"]
+    assert 'write deployer_cidrs = ["192.0.2.1/32"] under [access]' in ended.document["error"]
     assert person.settings.read_text(encoding="utf-8") == text
 
 
@@ -509,8 +509,10 @@ def test_an_address_that_came_through_a_proxy_is_in_doubt(monkeypatch: pytest.Mo
         seen = seen_address("http://checkip.invalid/")
         assert seen.address == "198.51.100.9"
         assert seen.doubt is not None
-        assert seen.doubt.startswith(f"198.51.100.9 may be the address of the proxy {url[7:-1]}, through which")
-        assert "curl --noproxy '*' https://checkip.amazonaws.com" in seen.doubt
+        assert seen.doubt.problem.startswith(
+            f"198.51.100.9 may be the address of the proxy {url[7:-1]}, which the request"
+        )
+        assert "curl --noproxy '*' https://checkip.amazonaws.com" in seen.doubt.fix
 
         monkeypatch.setenv("http_proxy", NOBODY)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -527,7 +529,7 @@ def test_a_proposal_that_came_through_a_proxy_is_told(monkeypatch: pytest.Monkey
     interview.run()
 
     assert interview.value(ADDRESSES) == ["198.51.100.9/32"]
-    assert interview.remarks == [seen.doubt]
+    assert interview.remarks == [str(seen.doubt)]
 
 
 def test_what_is_no_http_is_told_with_the_way_out() -> None:

@@ -26,7 +26,7 @@ def test_the_url_is_all_there_is_on_stdout(place: Place) -> None:
     assert finished.status == 0
     assert finished.out.startswith(URL)
     assert len(finished.out.split()) == 1
-    assert "It opens for 5 minutes, and then for 12 hours." in " ".join(finished.err.split())
+    assert "Valid for 5 minutes; a session lasts 12 hours." in " ".join(finished.err.split())
 
 
 def test_as_json(place: Place) -> None:
@@ -51,7 +51,7 @@ def test_in_the_browser(place: Place, monkeypatch: pytest.MonkeyPatch, there: bo
 
     assert finished.status == status
     assert opened == [finished.out.strip()]
-    assert ("no browser can be opened here" in finished.err) is not there
+    assert ("no browser is available here" in finished.err) is not there
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,8 @@ class TestExpired:
 
         assert finished.status == 0, finished.err
         assert (
-            "train-model: the state is in S3 (1 resource); the lock of that run is released. cdktf deploy train-model "
-            "goes on from it"
+            "train-model: the state is now in S3 (1 resource); the lock of that run was released. cdktf deploy "
+            "train-model continues from it"
         ) in finished.words
         assert objects(place) == [place.key(STACK)]
         assert not (place.folder / STACK / "errored.tfstate").exists()
@@ -172,7 +172,7 @@ class TestExpired:
         finished = place.ops("push-state")
 
         assert finished.status == 0
-        assert "no state of expired is left over" in finished.words
+        assert "holds no unpushed state of expired" in finished.words
         assert place.ops("push-state", "--json").document == {"pushed": [], "problems": []}
 
 

@@ -37,7 +37,7 @@ def outside(monkeypatch: pytest.MonkeyPatch, address: str | None, *, proxy: str 
 
     def seen_address() -> Seen:
         if address is None:
-            raise OpsError("https://checkip.amazonaws.com does not answer (timed out). Name it yourself: --address")
+            raise OpsError("https://checkip.amazonaws.com does not answer (timed out)", fix="pass it with --address")
         return Seen(address=address, proxy=proxy)
 
     monkeypatch.setattr(reach, "on_this_machine", lambda _: False)
