@@ -20,17 +20,18 @@ IOPS_PER_MBPS: Final = 4
 
 
 def in_range(value: int, limits: tuple[int, int], unit: str) -> int:
-    """`value`, when it is within the limits, both included. Raises RefusedError with the nearest limit."""
+    """Return `value` if it is within the limits, both included. Raises RefusedError with the nearest limit."""
     low, high = limits
     if not low <= value <= high:
         raise RefusedError(
-            f"{value:,} {unit} is outside {low:,} to {high:,}.", f"The nearest is {min(max(value, low), high)}."
+            f"{value:,} {unit} is outside {low:,} to {high:,}.",
+            f"The nearest allowed value is {min(max(value, low), high)}.",
         )
     return value
 
 
 class Gp3Volume(SettingsModel):
-    """A gp3 volume: size in GiB, speed in IOPS and MiB/s. Speed beyond the defaults costs extra."""
+    """Configure a gp3 volume: size in GiB, speed in IOPS and MiB/s. Speed above the defaults costs extra."""
 
     size_gb: int
     iops: int = IOPS[0]
@@ -46,10 +47,10 @@ class Gp3Volume(SettingsModel):
     def _iops(cls, iops: int, info: ValidationInfo) -> int:
         in_range(iops, IOPS, "IOPS")
         size_gb = info.data.get("size_gb")
-        # Every size has the baseline, whatever the ratio.
+        # A volume of any size has the baseline IOPS.
         if size_gb is not None and iops > max(IOPS[0], size_gb * IOPS_PER_GB):
             raise RefusedError(
-                f"{iops:,} IOPS is too much for {size_gb} GiB: gp3 gives {IOPS_PER_GB} IOPS per GiB.",
+                f"{iops:,} IOPS is too much for {size_gb} GiB: gp3 allows {IOPS_PER_GB} IOPS per GiB.",
                 f"Set iops = {max(IOPS[0], size_gb * IOPS_PER_GB)}, or size_gb = {-(-iops // IOPS_PER_GB)} or more.",
             )
         return iops
@@ -60,13 +61,13 @@ class Gp3Volume(SettingsModel):
         if throughput_mbps > THROUGHPUT_MBPS[1]:
             raise RefusedError(
                 f"{throughput_mbps:,} MiB/s is more than the pinned AWS provider (hashicorp/aws 5.100.0) accepts.",
-                f"The most is {THROUGHPUT_MBPS[1]}.",
+                f"The maximum is {THROUGHPUT_MBPS[1]}.",
             )
         in_range(throughput_mbps, THROUGHPUT_MBPS, "MiB/s")
         iops = info.data.get("iops")
         if iops is not None and throughput_mbps * IOPS_PER_MBPS > iops:
             raise RefusedError(
-                f"{throughput_mbps:,} MiB/s is too much for {iops:,} IOPS: gp3 gives 0.25 MiB/s per IOPS.",
+                f"{throughput_mbps:,} MiB/s is too much for {iops:,} IOPS: gp3 allows 0.25 MiB/s per IOPS.",
                 f"Set throughput_mbps = {iops // IOPS_PER_MBPS}, or iops = {throughput_mbps * IOPS_PER_MBPS} or more.",
             )
         return throughput_mbps

@@ -1,6 +1,6 @@
-"""The machines that can be chosen, as a table: adding a type is adding a row.
+"""The table of supported instance types. To add a type, add a row.
 
-Sizes, prices, status and quota codes: what EC2, its price list and Service Quotas showed in 2026 (dates in the rows).
+Sizes, prices, status and quota codes: from EC2, its price list and Service Quotas in 2026 (dates in the rows).
 vCPU, accelerators, NVMe and EFA: EC2's DescribeInstanceTypes, as moto 5.2 has recorded it
 (https://github.com/getmoto/moto/blob/master/moto/ec2/resources/instance_types.json.gz).
 """
@@ -20,7 +20,7 @@ Status = Literal["ok", "withdrawn", "previous generation"]
 
 # us-east-1, on demand, Linux.
 PRICES_READ_ON: Final = date(2026, 7, 20)
-# The rows that say so: from AWS's price list of that day, whose other prices were those of PRICES_READ_ON.
+# Rows with this date: from AWS's price list of that day. Its other prices were the same as on PRICES_READ_ON.
 # https://github.com/aws/karpenter-provider-aws/blob/031e72b/pkg/providers/pricing/zz_generated.pricing_aws.go
 OLDER_PRICES_READ_ON: Final = date(2026, 1, 19)
 _OLDER: Final = OLDER_PRICES_READ_ON
@@ -37,17 +37,17 @@ DLAMI_PYTORCH: Final = (
 # This one is the last with PyTorch for first-generation Trainium (SDK 2.31): later ones have none, or one for Trn2 on:
 # https://awsdocs-neuron.readthedocs-hosted.com/en/v2.33.0/setup/pytorch/update-dlami.html
 DLAMI_NEURON: Final = "/aws/service/neuron/dlami/pytorch-2.9/ubuntu-24.04/latest/image_id"
-NEURON_ROOT_GIB: Final = 512  # the same page: the least that a Trainium machine's root volume should have
+NEURON_ROOT_GIB: Final = 512  # the same page: the minimum size of a Trainium machine's root volume
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceType:
-    """An EC2 instance type. `family` is also the boot profile of a machine of this type.
+    """Describe an EC2 instance type. `family` is also the boot profile of a machine of this type.
 
-    nvme_gb: local instance store in GB, all disks together, lost when the machine stops; 0 for none.
-    quota_*: Service Quotas codes (service ec2), counted in vCPU; None where it is not known. image_parameter: an SSM
-    public parameter.
-    since: year and month from which `status` holds, where known.
+    nvme_gb: total local instance store in GB, lost when the machine stops; 0 for none.
+    quota_*: Service Quotas codes (service ec2), counted in vCPU; None if unknown. image_parameter: a public SSM
+    parameter.
+    since: year and month of `status`, if known.
     """
 
     name: str
@@ -68,7 +68,7 @@ class InstanceType:
 
     @property
     def notice(self) -> str | None:
-        """What a person who chooses this type should know before it starts; None when all is well."""
+        """Return the warning to show before a machine of this type starts; None if there is none."""
         if self.status == "ok":
             return None
         since = f" since {self.since}" if self.since else ""
@@ -89,18 +89,18 @@ _OK: Final = ("ok", None, None)
 _DL1_GONE: Final = (
     "withdrawn",
     "2026-07",
-    "EC2 no longer lists it, so a launch will most likely be refused; no retirement notice was found. It was offered "
-    "in use1-az2 and usw2-az1 only. There is no other type with Gaudi: choose an NVIDIA type such as g6.12xlarge.",
+    "EC2 no longer lists it, so a launch will most likely fail; AWS published no retirement notice. It was available "
+    "in use1-az2 and usw2-az1 only. No other type has Gaudi accelerators: choose an NVIDIA type such as g6.12xlarge.",
 )
 _P3_GONE: Final = (
     "withdrawn",
     "2026-05",
-    "EC2 no longer lists it, so a launch will most likely be refused. Choose a type such as g6.12xlarge.",
+    "EC2 no longer lists it, so a launch will most likely fail. Choose a type such as g6.12xlarge.",
 )
 _P3DN_OLD: Final = (
     "previous generation",
     None,
-    "p4d.24xlarge is newer, has as many accelerators and costs less.",
+    "p4d.24xlarge is newer, has the same number of accelerators and costs less.",
 )
 
 
@@ -180,7 +180,7 @@ _ROWS: Final = (
     _row("p6-b200.48xlarge", "nvidia", "B200", 8, 192, 30400, 8, "113.9328", _P6, DLAMI_PYTORCH, priced_on=_OLDER),
     _row("trn1.2xlarge", "neuron", "Trainium", 1, 8, 474, 0, "1.34375", _TRN, DLAMI_NEURON),
     _row("trn1.32xlarge", "neuron", "Trainium", 16, 128, 7600, 8, "21.50", _TRN, DLAMI_NEURON),
-    # 22.04 is what the last Gaudi software naming first-generation Gaudi (1.21) runs on.
+    # 22.04: the last Gaudi software that supports first-generation Gaudi (1.21) runs on it.
     _row("dl1.24xlarge", "gaudi", "Gaudi", 8, 96, 4000, 4, "13.10904", _DL, UBUNTU_22_04, _DL1_GONE),
     # No deep learning image supports P3: stock Ubuntu, which comes without an NVIDIA driver.
     _row("p3.2xlarge", "nvidia", "V100", 1, 8, 0, 0, "3.06", _P, UBUNTU_24_04, _P3_GONE),
@@ -197,7 +197,7 @@ INSTANCE_TYPES: Final[Mapping[str, InstanceType]] = MappingProxyType({row.name: 
 
 
 def find(name: str) -> InstanceType:
-    """The row of an instance type. Raises RefusedError, with the nearest name, for a type that is not in the table."""
+    """Return the row of an instance type. Raises RefusedError, with the closest name, if the table has none."""
     return _find(name, suggest=list(INSTANCE_TYPES))
 
 
@@ -209,19 +209,19 @@ def _find(name: str, *, suggest: list[str]) -> InstanceType:
         raise _not_in_table(lower, suggest)
     match = nearest(name, suggest)
     raise RefusedError(
-        f'There is no instance type "{name}" in the table of constructs_lib/instance_types.py.',
+        f'The table in constructs_lib/instance_types.py has no instance type "{name}".',
         f"Did you mean {match}? It costs {_price(match)}." if match else f"Choose one of {', '.join(suggest)}.",
     )
 
 
 def _not_in_table(name: str, suggest: list[str]) -> RefusedError:
-    """Never answered with a similar name: it may be another machine at ten times the price."""
+    """Refuse a real type with its neighbours. A similar name may be another machine at ten times the price."""
     why = ec2_types.left_out(name)
     near = _neighbours(name, suggest)
     return RefusedError(
-        f"{name} is a real type that is not in the table of constructs_lib/instance_types.py"
+        f"{name} is a real type that is not in the table in constructs_lib/instance_types.py"
         f"{f': {why}' if why else ''}.",
-        f"Its neighbours there: {', '.join(f'{one} ({_price(one)})' for one in near)}."
+        f"Similar types in the table: {', '.join(f'{one} ({_price(one)})' for one in near)}."
         if near
         else f"Choose one of {', '.join(suggest)}.",
     )
@@ -231,7 +231,7 @@ _MOST_NEIGHBOURS: Final = 4
 
 
 def _neighbours(name: str, known: list[str]) -> list[str]:
-    """The family's types; without any, types of the same size, then others, whose names begin with the same letters."""
+    """Return the family's types; if there are none, types of the same kind, of the same size where possible."""
     current = [one for one in known if INSTANCE_TYPES[one].status == "ok"]
     family = [one for one in current if ec2_types.family(one) == ec2_types.family(name)]
     kind = [one for one in current if ec2_types.kind(one) == ec2_types.kind(name)]
@@ -246,28 +246,28 @@ def _price(name: str) -> str:
 
 
 def worker_type(name: str) -> str:
-    """`name`, when a worker can be of this type: any row, withdrawn ones too."""
+    """Return `name` if a worker can have this type: any row, withdrawn types included."""
     return find(name).name
 
 
 def host_type(name: str) -> str:
-    """`name`, when the jump or metrics host can be of this type: a row without accelerators."""
+    """Return `name` if the jump or metrics host can have this type: a row without accelerators."""
     hosts = [row.name for row in INSTANCE_TYPES.values() if row.family == "none"]
     row = _find(name, suggest=hosts)
     if row.family != "none":
         raise RefusedError(
-            f"{name} has accelerators ({row.accelerator_count} x {row.accelerator}), which this host has no use for.",
+            f"{name} has accelerators ({row.accelerator_count} x {row.accelerator}), which this host does not use.",
             f"Choose one of {', '.join(hosts)}.",
         )
     return row.name
 
 
 def metrics_type(name: str) -> str:
-    """`name`, when the metrics host can be of this type: one of the jump host's with the memory for it."""
+    """Return `name` if the metrics host can have this type: one of the jump host's types with enough memory."""
     if host_type(name) == "t3.nano":
         # https://grafana.com/docs/grafana/v13.2/setup-grafana/installation/#hardware-recommendations
         raise RefusedError(
-            "t3.nano has 0.5 GiB of memory, and Grafana alone wants that much, without TensorBoard and Docker.",
+            "t3.nano has 0.5 GiB of memory. Grafana alone needs that much, and TensorBoard and Docker need more.",
             "Choose one of t3.small, t3.medium, t3.large.",
         )
     return name

@@ -1,4 +1,4 @@
-"""The ml.* types that a SageMaker notebook can have: what the AWS provider accepts, less what AL2023 notebooks exclude.
+"""The instance types of SageMaker notebooks: those that the AWS provider accepts, except those that AL2023 excludes.
 
 Provider: the list in the error of `terraform validate` with hashicorp/aws 5.100.0 (aws_sagemaker_notebook_instance,
 instance_type). Exclusions: what SageMaker documents for its AL2023 notebook platform, read 2026-11.
@@ -46,24 +46,24 @@ PROVIDER_TYPES: Final = frozenset(
     f"ml.{family}.{size}" for family, sizes in _FAMILIES.items() for size in sizes.split()
 )
 
-# Family -> the family to take instead.
+# Family -> the family to use instead.
 EXCLUDED_BY_AL2023: Final = MappingProxyType({"p2": "g5", "p3": "g5", "p3dn": "p4d", "g3": "g5", "inf1": "inf2"})
 
-# Those of EXCLUDED_BY_AL2023 are not needed here.
+# Without those in EXCLUDED_BY_AL2023.
 _NVIDIA: Final = frozenset({"g4dn", "g5", "g6", "p4d", "p4de", "p5"})
 
 NOTEBOOK_TYPES: Final = frozenset(name for name in PROVIDER_TYPES if name.split(".")[1] not in EXCLUDED_BY_AL2023)
 
 
 def notebook_type(name: str) -> str:
-    """`name`, when a notebook can be of this type. Raises RefusedError with the nearest type otherwise."""
+    """Return `name` if a notebook can have this type. Raises RefusedError with the closest type otherwise."""
     if name in NOTEBOOK_TYPES:
         return name
     family = name.split(".")[1] if name.count(".") == 2 else ""
     if successor := EXCLUDED_BY_AL2023.get(family):
         instead = sorted(other for other in NOTEBOOK_TYPES if other.startswith(f"ml.{successor}."))
         raise RefusedError(
-            f"{name} is excluded by Amazon Linux 2023 notebooks, the only ones that SageMaker still creates.",
+            f"Amazon Linux 2023 notebooks do not support {name}, and SageMaker creates no other notebooks.",
             did_you_mean(name, instead, otherwise=f"Choose one of {', '.join(instead)}."),
         )
     raise RefusedError(
@@ -73,5 +73,5 @@ def notebook_type(name: str) -> str:
 
 
 def has_nvidia_gpus(name: str) -> bool:
-    """Whether notebooks of this type have NVIDIA GPUs."""
+    """Return True if notebooks of this type have NVIDIA GPUs."""
     return name.split(".")[1] in _NVIDIA

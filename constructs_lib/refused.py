@@ -1,4 +1,4 @@
-"""How a value is refused: why, and the way out. Settings collect these and show them together."""
+"""Refuse a value with a reason and a fix. The settings collect these and show them together."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class RefusedError(ValueError):
-    """A value that cannot be used. `reason` and `fix` are whole sentences for a person, safe to print."""
+    """Report a value that cannot be used. `reason` and `fix` are complete sentences, safe to print."""
 
     def __init__(self, reason: str, fix: str) -> None:
         reason, fix = printable(reason), printable(fix)
@@ -16,15 +16,15 @@ class RefusedError(ValueError):
 
 
 def printable(text: str) -> str:
-    """The text with every character that a terminal would obey or hide written as an escape: \\u001b, \\u202e, \\n.
+    """Return the text with every control or invisible character written as an escape: \\u001b, \\u202e, \\n.
 
-    A byte that was no text (`os.environ` has those as lone surrogates) is written as a byte: \\xff.
+    A byte that could not be decoded (`os.environ` has those as lone surrogates) is written as a byte: \\xff.
     """
     return "".join(char if char.isprintable() else _ESCAPES.get(char) or _escaped(ord(char)) for char in text)
 
 
 def printable_lines(text: str) -> str:
-    """The same for a message that has lines and columns of its own."""
+    """Return a message of several lines with every line made printable and tabs expanded."""
     return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
 
 
@@ -38,12 +38,12 @@ def _escaped(code: int) -> str:
 
 
 def nearest(value: str, known: Iterable[str]) -> str | None:
-    """The known name that a person most likely meant, if any is close."""
+    """Return the known name that is closest to `value`, or None if none is close."""
     matches = difflib.get_close_matches(value.lower(), list(known), n=1)
     return matches[0] if matches else None
 
 
 def did_you_mean(value: str, known: Iterable[str], *, otherwise: str) -> str:
-    """The question with the nearest known name, or `otherwise` when nothing is near."""
+    """Return "Did you mean …?" with the closest known name, or `otherwise` if none is close."""
     match = nearest(value, known)
     return f"Did you mean {match}?" if match else otherwise

@@ -1,4 +1,4 @@
-"""The regions that this project runs in, and their Availability Zones.
+"""The supported regions and their Availability Zones.
 
 Zones: AWS Regions and Availability Zones user guide, "AWS Availability Zones", read 2026-11. It counts AZ ids; the
 letters are those EC2 shows. Regions: what `terraform plan` accepts with hashicorp/aws 5.100.0, tried 2026-11.
@@ -15,9 +15,9 @@ from constructs_lib.refused import RefusedError, did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """A region of the aws partition.
+    """Describe a region of the aws partition.
 
-    zones: the AZs that an account sees, in order. zones_of_some: those that only some accounts see beside or instead.
+    zones: the AZs that an account sees, in order. zones_of_some: AZs that only some accounts see.
     """
 
     name: str
@@ -75,8 +75,8 @@ REGIONS: Final[Mapping[str, Region]] = MappingProxyType(
     }
 )
 
-# The ids of the zones that have One Zone file systems; letters map to ids by account. AWS's table as far as it was read
-# in 2026-11: https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html. Of a region that is not here nothing is known.
+# The ids of the zones that support One Zone file systems; each account maps letters to ids differently. Part of AWS's
+# table, read 2026-11: https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html. Other regions were not checked.
 ONE_ZONE_EFS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "us-east-1": ("use1-az1", "use1-az2", "use1-az4", "use1-az5", "use1-az6"),
@@ -86,7 +86,7 @@ ONE_ZONE_EFS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 
-# "invalid AWS Region" from hashicorp/aws 5.100.0, which was released before them.
+# Regions opened after hashicorp/aws 5.100.0 was released, which reports "invalid AWS Region".
 TOO_NEW_FOR_PROVIDER: Final = frozenset({"ap-southeast-6", "me-west-1", "sa-west-1"})
 # "Invalid region value" from the S3 backend of Terraform 1.11.
 TOO_NEW_FOR_BACKEND: Final = frozenset({"ap-east-2"})
@@ -96,7 +96,7 @@ _ZONE_ID: Final = re.compile(r"[a-z]+\d+-az\d+")
 
 
 def find(name: str) -> Region:
-    """The region of this name. Raises RefusedError, with the nearest name, for one that cannot be used here."""
+    """Return the region of this name. Raises RefusedError, with the closest name, if it is not supported."""
     if region := REGIONS.get(name):
         return region
     if name.startswith(_OTHER_PARTITIONS):
@@ -118,30 +118,30 @@ def find(name: str) -> Region:
 
 
 def deployment_region(name: str) -> str:
-    """`name`, when stacks can be deployed there."""
+    """Return `name` if stacks can be deployed in that region."""
     return find(name).name
 
 
 def state_region(name: str) -> str:
-    """`name`, when Terraform's S3 backend can keep state there."""
+    """Return `name` if Terraform's S3 backend can store state in that region."""
     region = find(name)
     if name in TOO_NEW_FOR_BACKEND:
         raise RefusedError(
             f"{name} is newer than the S3 backend of Terraform 1.11, which refuses it.",
-            "Keep the state bucket in an older region and name that one, for example ap-east-1; "
-            "the deployment itself may stay where it is.",
+            "Use a state bucket in an older region, for example ap-east-1, and set that region here. "
+            "The deployment itself may stay in its region.",
         )
     return region.name
 
 
 def region_of_zone(zone: str) -> Region | None:
-    """The region that has this Availability Zone."""
+    """Return the region that has this Availability Zone, or None."""
     region = REGIONS.get(zone[:-1])
     return region if region and zone in (*region.zones, *region.zones_of_some) else None
 
 
 def check_zone(zone: str, region: Region | None = None) -> str:
-    """`zone`, when it is an Availability Zone, of `region` if that is given. Raises RefusedError otherwise."""
+    """Return `zone` if it is an Availability Zone, in `region` if that is given. Raises RefusedError otherwise."""
     home = region_of_zone(zone)
     if home and region in (None, home):
         return zone
@@ -152,6 +152,6 @@ def check_zone(zone: str, region: Region | None = None) -> str:
             f'{choice}, or set deployment.region = "{home.name}".',
         )
     if _ZONE_ID.fullmatch(zone):
-        raise RefusedError(f"{zone} is the id of an Availability Zone, and its name is needed.", f"{choice}.")
+        raise RefusedError(f"{zone} is the id of an Availability Zone; this must be its name.", f"{choice}.")
     place = region.name if region else "AWS"
     raise RefusedError(f'{place} has no Availability Zone "{zone}".', f"{choice}.")

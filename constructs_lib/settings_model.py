@@ -1,4 +1,4 @@
-"""What every part of the settings is: typed, frozen, without room for a misspelt key, and literal."""
+"""The base model of the settings: typed, frozen, strict about unknown keys, and free of template code."""
 
 from typing import Final
 
@@ -6,25 +6,25 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, fie
 
 from constructs_lib.refused import RefusedError, printable
 
-# What is read as code on the way into a stack. Terraform evaluates both kinds of template in JSON as in HCL:
+# Text that is interpreted on its way into a stack. Terraform evaluates both kinds of template in JSON as in HCL:
 # https://developer.hashicorp.com/terraform/language/syntax/json#expression-mapping
-# cdktf replaces its tokens (packages/cdktf/lib/tokens/private/encoding.ts) and writes a backslash into HCL as it is,
-# where it takes the quote that ends the string.
+# cdktf replaces its tokens (packages/cdktf/lib/tokens/private/encoding.ts). It writes a backslash into HCL unescaped,
+# where it would escape the quote that ends the string.
 _CODE: Final = (
-    ("${", "Terraform would run as code what follows it"),
-    ("%{", "Terraform would run as code what follows it"),
-    ("TfToken[", "cdktf keeps it for its own references"),
-    ("\\", "Terraform would read it and the character after it as another one"),
+    ("${", "which Terraform would evaluate as code"),
+    ("%{", "which Terraform would evaluate as code"),
+    ("TfToken[", "which cdktf reserves for its references"),
+    ("\\", "which Terraform would read as an escape"),
 )
-# No key takes more: the longest is a path in S3, whose keys have 1024 bytes.
+# The longest value is a path in S3, whose keys have at most 1024 bytes.
 LONGEST: Final = 1024
 
 
 class SettingsModel(BaseModel):
-    """A part of the settings.
+    """Hold a part of the settings.
 
-    Strict: "10" is no number, 1 no boolean. Defaults are checked too: one can be wrong beside a value that was given.
-    Every text in it arrives in the stacks as it is written, or is refused here, whatever its own key checks.
+    Strict: "10" is not accepted as a number, nor 1 as a boolean. Defaults are checked too, since one can be wrong
+    beside a given value. Every text reaches the stacks exactly as written, or is refused here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
@@ -33,14 +33,14 @@ class SettingsModel(BaseModel):
     @classmethod
     def _literal(cls, value: object, info: ValidationInfo) -> object:
         kind = cls.model_fields[info.field_name].annotation if info.field_name else None
-        # A section looks after its own keys, and names the one that is wrong.
+        # A section checks its own keys, so that the message names the right one.
         if not (isinstance(kind, type) and issubclass(kind, SettingsModel)):
             check_literal(value)
         return value
 
 
 def check_literal(value: object) -> None:
-    """Raises RefusedError when a text in the value, or in lists and tables in it, would not arrive as it is written."""
+    """Raise RefusedError if a text in the value, at any depth, would not reach the stacks exactly as written."""
     left = [value]
     while left:
         one = left.pop()
@@ -54,20 +54,18 @@ def check_literal(value: object) -> None:
 
 def _check_text(text: str) -> None:
     if len(text) > LONGEST:
-        raise RefusedError(
-            f"The text has {len(text):,} characters; no setting takes more than {LONGEST:,}.", "Shorten it."
-        )
-    for marker, what in _CODE:
+        raise RefusedError(f"The text has {len(text):,} characters; the maximum is {LONGEST:,}.", "Shorten it.")
+    for marker, meaning in _CODE:
         if marker in text:
-            raise RefusedError(f"It holds {marker}, and {what}.", f"Write it without {marker}.")
+            raise RefusedError(f"It contains {marker}, {meaning}.", f"Write it without {marker}.")
     if unseen := sorted({char for char in text if not char.isprintable()}):
         shown = ", ".join(printable(char) for char in unseen)
-        raise RefusedError(f"It holds what cannot be printed: {shown}.", "Type it anew, without copying.")
+        raise RefusedError(f"It contains unprintable characters: {shown}.", "Type it again instead of pasting it.")
 
 
 def _none_when_empty(value: object) -> object:
     return None if value == "" else value
 
 
-# TOML has no null: an empty string says "not set".
+# TOML has no null: an empty string means "not set".
 Unset = BeforeValidator(_none_when_empty)

@@ -11,11 +11,11 @@ from constructs_lib.settings_model import SettingsModel, Unset
 
 
 class MlCoreConfig(SettingsModel):
-    """The network, the jump host and the shared file system.
+    """Configure the network, the jump host and the shared file system.
 
-    az: public and private subnet, jump host, file system; az_2: the second public subnet. Validated with the context
-    {"region": Region}, both must be zones of that region. jump_ami: an image id, or None to look the image up.
-    restored_folder: what AWS Backup restored and the machines are to read, or None.
+    az: of the first public subnet, the private subnet, the jump host and the file system. az_2: of the second public
+    subnet. When validated with the context {"region": Region}, both must be in that region.
+    jump_ami: an AMI id, or None to look it up. restored_folder: a folder that AWS Backup restored, or None.
     """
 
     az: str
@@ -35,7 +35,7 @@ class MlCoreConfig(SettingsModel):
             others = regions.region_of_zone(zone)
             choice = [other for other in others.zones if other != zone] if others else []
             raise RefusedError(
-                f"az and az_2 are both {zone}, and the second public subnet is there to be elsewhere.",
-                f"Choose another for az_2: {', '.join(choice)}. Or set az too.",
+                f"az and az_2 are both {zone}; the second public subnet must be in another zone.",
+                f"Choose another zone for az_2: {', '.join(choice)}. Or set az too.",
             )
         return zone

@@ -1,6 +1,6 @@
 """The settings of a deployment: settings.toml, overridden by ML_INFRA_<SECTION>__<KEY> in the environment.
 
-Everything that can be wrong is refused here, all at once, before anything is synthesized.
+All errors are reported together, before anything is synthesized.
 """
 
 from modules_equiv.settings.environment import OTHER_VARIABLES, PREFIX

@@ -14,8 +14,8 @@ from modules_equiv.settings.models import Settings
 from modules_equiv.settings.problems import Problem, shown
 
 PREFIX: Final = "ML_INFRA_"
-# Variables of this project that are no settings: the file's name, and what the boot tests, lazy_provider.py and
-# ops/core/terraform.py read.
+# Variables of this project that are not settings: the settings file's path, and those that the boot tests,
+# lazy_provider.py and ops/core/terraform.py read.
 OTHER_VARIABLES: Final = frozenset(
     {PATH_VARIABLE, "ML_INFRA_BOOT_BASE", "ML_INFRA_PLAIN_IMPORT", "ML_INFRA_PROVIDER_MIRROR"}
 )
@@ -24,7 +24,7 @@ Keys = tuple[str, ...]
 
 
 def leaves(model: type[SettingsModel] = Settings, above: Keys = ()) -> Iterator[tuple[Keys, FieldInfo]]:
-    """Every key that is a value, with its keys from the top."""
+    """Yield the path of keys to every value, with its field."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsModel):
             yield from leaves(field.annotation, (*above, name))
@@ -33,28 +33,31 @@ def leaves(model: type[SettingsModel] = Settings, above: Keys = ()) -> Iterator[
 
 
 def variable_of(keys: Keys) -> str:
+    """Return the name of the environment variable that sets this key."""
     return PREFIX + "__".join(keys).upper()
 
 
 @dataclass(frozen=True)
 class Override:
-    """One environment variable that sets one key."""
+    """Set one key from one environment variable."""
 
     variable: str
     keys: Keys
     value: object
 
     def apply(self, given: dict[str, Any]) -> None:
+        """Write the value into the table of the settings file."""
         table: Any = given
         for key in self.keys[:-1]:
             table = table.setdefault(key, {})
             if not isinstance(table, dict):
-                # The file has a value where a table belongs, and that is refused there.
+                # The file has a value in the place of a section; its own check refuses that.
                 return
         table[self.keys[-1]] = self.value
 
 
 def overrides_in(environ: Mapping[str, str]) -> tuple[list[Override], list[Problem]]:
+    """Return the settings in the environment, and a problem for each variable that matches no setting."""
     known = {variable_of(keys): (keys, field) for keys, field in leaves()}
     overrides: list[Override] = []
     problems: list[Problem] = []
@@ -65,7 +68,7 @@ def overrides_in(environ: Mapping[str, str]) -> tuple[list[Override], list[Probl
             keys, field = known[variable]
             overrides.append(Override(variable, keys, _parsed(text, field)))
             continue
-        # Without the prefix, which would make every name look near.
+        # Without the prefix, which makes every name look similar.
         names = [name.removeprefix(PREFIX).lower() for name in (*known, *OTHER_VARIABLES)]
         match = nearest(variable.removeprefix(PREFIX), names)
         example = f"{PREFIX}STATE__BUCKET, with two underscores between the section and the key"
@@ -74,7 +77,7 @@ def overrides_in(environ: Mapping[str, str]) -> tuple[list[Override], list[Probl
                 source=f"the environment variable {variable}",
                 key=None,
                 value=shown(text),
-                reason=f"No setting belongs to this name, and {PREFIX} is for settings.",
+                reason=f"No setting has this name. {PREFIX} is reserved for settings.",
                 fix=f"Did you mean {PREFIX}{match.upper()}?" if match else f"Unset it, or write it like {example}.",
             )
         )
@@ -82,7 +85,7 @@ def overrides_in(environ: Mapping[str, str]) -> tuple[list[Override], list[Probl
 
 
 def _parsed(text: str, field: FieldInfo) -> object:
-    """The value of an environment variable: TOML, else the text itself; items of a list may be separated by commas."""
+    """Parse the value of an environment variable as TOML, or take the text itself. Commas may separate list items."""
     try:
         table = toml_text.parsed(f"value = {text}")
     except toml_text.TomlError:
@@ -91,6 +94,6 @@ def _parsed(text: str, field: FieldInfo) -> object:
     if get_origin(field.annotation) is tuple:
         return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
     if field.annotation is str or str in get_args(field.annotation):
-        # A bucket may be called 2024: what needs no quotes in the shell is a string all the same.
+        # A bucket may be called 2024: for a string, the shell needs no quotes.
         return value if isinstance(value, str) else text
     return value

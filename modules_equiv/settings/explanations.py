@@ -1,4 +1,4 @@
-"""What pydantic refuses, explained in the words of settings.toml."""
+"""Explain pydantic's errors in the terms of settings.toml."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -24,6 +24,7 @@ def _lookup(table: object, keys: Iterable[str | int]) -> object:
 def explained_problem(
     detail: ErrorDetails, given: dict[str, Any], source: SettingsFile, variables: Mapping[Keys, str]
 ) -> Problem:
+    """Return pydantic's error as a problem. variables: the environment variable that set a key."""
     keys = tuple(str(part) for part in detail["loc"] if not isinstance(part, int))
     variable = variables.get(keys)
     reason, fix = _explained(detail, keys)
@@ -43,10 +44,10 @@ def explained_problem(
 
 _EXAMPLES: Final[Mapping[Keys, str]] = {
     ("access", "deployer_cidrs"): 'deployer_cidrs = ["203.0.113.7/32"], with your public address '
-    "(curl https://checkip.amazonaws.com)",
-    ("access", "ssh_keypair_name"): 'ssh_keypair_name = "my-key", a key pair of the deployment\'s region '
-    "(aws ec2 describe-key-pairs)",
-    ("state", "bucket"): 'bucket = "my-terraform-state", an S3 bucket of yours with versioning on',
+    "(to find it: curl https://checkip.amazonaws.com)",
+    ("access", "ssh_keypair_name"): 'ssh_keypair_name = "my-key", a key pair in the deployment\'s region '
+    "(to list them: aws ec2 describe-key-pairs)",
+    ("state", "bucket"): 'bucket = "my-terraform-state", your S3 bucket with versioning turned on',
 }
 _TYPES: Final = {
     "string_type": ("a string in quotes", '"..."'),
@@ -65,13 +66,13 @@ def _explained(detail: ErrorDetails, keys: Keys) -> tuple[str, str]:
     if kind == "extra_forbidden":
         return _unknown_key(keys)
     if kind == "missing":
-        return NOT_SET, f"Under [{keys[0]}] write {_EXAMPLES[keys]}; or set {variable_of(keys)}."
+        return NOT_SET, f"Under [{keys[0]}], write {_EXAMPLES[keys]}. Or set {variable_of(keys)}."
     if kind in _TYPES:
-        what, how = _TYPES[kind]
-        return f"This must be {what}.", f"Write {name} = {how}"
+        expected, example = _TYPES[kind]
+        return f"This must be {expected}.", f"Write {name} = {example}"
     if kind in ("model_type", "model_attributes_type"):
-        return "This is a section, not a value.", f"Write [{'.'.join(keys)}] on a line of its own, and its keys below."
-    return f"{detail['msg']}.", "See the comment at this key in settings.toml."
+        return "This is a section, not a value.", f"Write [{'.'.join(keys)}] on its own line, and its keys below."
+    return f"{detail['msg']}.", "See the comment above this key in settings.toml."
 
 
 def _unknown_key(keys: Keys) -> tuple[str, str]:
@@ -89,4 +90,4 @@ def _unknown_key(keys: Keys) -> tuple[str, str]:
     elsewhere = [".".join(leaf) for leaf, _ in leaves() if leaf[-1] == keys[-1]]
     if elsewhere:
         return reason, f"Did you mean {' or '.join(elsewhere)}?"
-    return reason, f"Remove it. Known here: {', '.join(names)}."
+    return reason, f"Remove it. Known names: {', '.join(names)}."

@@ -1,4 +1,4 @@
-"""The settings file: which one it is, and what is in it."""
+"""Find and read the settings file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from modules_equiv.settings.problems import Problem, SettingsError, masked, shor
 
 DEFAULT_PATH: Final = Path(__file__).resolve().parents[2] / "settings.toml"
 PATH_VARIABLE: Final = "ML_INFRA_SETTINGS"
-_LARGEST_FILE: Final = 1_000_000  # bytes; settings.toml, which explains every key, has 10,000
+_LARGEST_FILE: Final = 1_000_000  # bytes; settings.toml, with its comments, has about 10,000
 
 
 def named_path(environ: Mapping[str, str]) -> Path | None:
-    """The file that ML_INFRA_SETTINGS names, if it names one. Raises SettingsError for a ~ that leads nowhere."""
+    """Return the path in ML_INFRA_SETTINGS, or None. Raises SettingsError for the ~ of an unknown user."""
     if not (named := environ.get(PATH_VARIABLE)):
         return None
     try:
@@ -27,14 +27,16 @@ def named_path(environ: Mapping[str, str]) -> Path | None:
                     source=f"the environment variable {PATH_VARIABLE}",
                     key=None,
                     value=shown(named),
-                    reason=f"{user} is nobody's home folder here.",
-                    fix="Write the path of the file as it is, like /home/me/settings.toml.",
+                    reason=f"{user} is not the home folder of a user on this machine.",
+                    fix="Write the full path of the file, like /home/me/settings.toml.",
                 )
             ]
         ) from None
 
 
 class UnreadableError(Exception):
+    """Report a settings file that cannot be read, as one problem."""
+
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
         self.problem = problem
@@ -42,7 +44,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """The settings file, which need not exist when nobody named it."""
+    """Locate and read the settings file. The default file may be missing."""
 
     path: Path
     named_by: str | None
@@ -50,6 +52,7 @@ class SettingsFile:
 
     @classmethod
     def find(cls, path: Path | None, environ: Mapping[str, str]) -> Self:
+        """Return the file at `path`, else the one that ML_INFRA_SETTINGS names, else settings.toml."""
         if path is not None:
             return cls(path, None, optional=False)
         if (named := named_path(environ)) is not None:
@@ -58,33 +61,34 @@ class SettingsFile:
 
     @property
     def label(self) -> str:
-        """The path as a person in the current folder would type it."""
+        """Return the path relative to the current folder if it is inside that, else the full path."""
         try:
             current = Path.cwd()
-        except OSError:  # it was deleted
+        except OSError:  # the current folder was deleted
             return str(self.path)
         return str(self.path.relative_to(current)) if self.path.is_relative_to(current) else str(self.path)
 
     def read(self) -> dict[str, Any]:
+        """Return the file's table. Raises UnreadableError."""
         try:
             with self.path.open("rb") as file:
                 raw = file.read(_LARGEST_FILE + 1)
         except FileNotFoundError:
             if self.optional:
                 return {}
-            raise self._unreadable("There is no such file.", "Create it, or name another one.") from None
+            raise self._unreadable("The file does not exist.", "Create it, or set another path.") from None
         except (OSError, ValueError) as error:
             reason = f"The file cannot be read: {getattr(error, 'strerror', None) or error}."
-            raise self._unreadable(reason, "Make it a file that you may read.") from None
+            raise self._unreadable(reason, "Use a file that you have permission to read.") from None
         if len(raw) > _LARGEST_FILE:
-            reason = f"The file is larger than {_LARGEST_FILE:,} bytes, which no settings are."
-            raise self._unreadable(reason, "Name the file with the settings.")
+            reason = f"The file is larger than {_LARGEST_FILE:,} bytes, so it is not a settings file."
+            raise self._unreadable(reason, "Set the path of the settings file.")
         try:
-            # Some editors begin a file with a byte order mark, which TOML does not know.
+            # Some editors start a file with a byte order mark, which TOML does not allow.
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = raw.count(b"\n", 0, error.start) + 1
-            reason = f"The file is not UTF-8: line {line} has a byte that is not text."
+            reason = f"The file is not UTF-8: line {line} contains an invalid byte."
             raise self._unreadable(reason, "Save the file as UTF-8.") from None
         try:
             return toml_text.parsed(text)
@@ -92,7 +96,7 @@ class SettingsFile:
             lines, line = text.split("\n"), error.line or 0
             raise self._unreadable(
                 str(error),
-                'Strings stand in quotes (name = "x"), lists in brackets (["a", "b"]), and each key occurs once.',
+                'Write strings in quotes (name = "x"), lists in brackets (["a", "b"]), and each key only once.',
                 value=shortened(masked(f"line {line}: {lines[line - 1].strip()}")) if 0 < line <= len(lines) else None,
             ) from None
 

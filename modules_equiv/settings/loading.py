@@ -1,4 +1,4 @@
-"""From the file and the environment to checked settings."""
+"""Load the settings from the file and the environment, and check them."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from modules_equiv.settings.problems import Problem, SettingsError, shown
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings from `path`, else the file that ML_INFRA_SETTINGS names, else settings.toml if it is there.
+    """Load the settings from `path`, else the file that ML_INFRA_SETTINGS names, else settings.toml if it exists.
 
     Environment variables override the file. Raises SettingsError with every problem found.
     """
@@ -41,23 +41,19 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
     return settings
 
 
-# What a machine with a role of its own may read, or write, and what it could do to the states in their bucket. A prefix
-# of its own does not help: which prefixes hold the states of other deployments is not known here.
+# What the machine could do to the states if its data were in their bucket, and the fix. Another prefix is not enough:
+# the prefixes of other deployments' states are unknown here.
 _BUCKETS: Final = {
-    "data_s3_uri": ("read", "read Terraform's states", "Read from another bucket, like s3://{bucket}-data/imgs."),
-    "output_s3_uri": (
-        "write to",
-        "overwrite Terraform's states",
-        "Write to another bucket, like s3://{bucket}-out/runs.",
-    ),
+    "data_s3_uri": ("read Terraform's states", "Read from another bucket, like s3://{bucket}-data/imgs."),
+    "output_s3_uri": ("overwrite Terraform's states", "Write to another bucket, like s3://{bucket}-out/runs."),
 }
 
 
 def _beside_states(settings: Settings, source: SettingsFile, variables: Mapping[Keys, str]) -> list[Problem]:
-    """The machines' own buckets are not the states', which are the way to everything there is."""
+    """Return a problem for each S3 location of a machine that is in the bucket of the states."""
     problems = []
     for section in ("train_model", "train_model_dev"):
-        for key, (may, could, fix) in _BUCKETS.items():
+        for key, (could, fix) in _BUCKETS.items():
             uri, bucket = getattr(getattr(settings, section), key), settings.state.bucket
             if uri is None or uri.split("/")[2] != bucket:
                 continue
@@ -67,7 +63,7 @@ def _beside_states(settings: Settings, source: SettingsFile, variables: Mapping[
                     source=f"the environment variable {variable}" if variable else source.label,
                     key=f"{section}.{key}",
                     value=shown(uri),
-                    reason=f"The machine may {may} it, and {bucket} is state.bucket: it could {could}.",
+                    reason=f"{bucket} is also state.bucket, so the machine could {could}.",
                     fix=fix.format(bucket=bucket),
                 )
             )
@@ -78,22 +74,22 @@ _DEFAULT_REGION: Final[str] = DeploymentConfig.model_fields["region"].default
 
 
 def _region(given: dict[str, Any]) -> regions.Region | None:
-    """The deployment's region, or None when that is refused."""
+    """Return the deployment's region, or None if it is refused."""
     deployment = given.get("deployment", {})
     name = deployment.get("region", _DEFAULT_REGION) if isinstance(deployment, dict) else None
     return regions.REGIONS.get(name) if isinstance(name, str) else None
 
 
 def _completed(given: dict[str, Any], region: regions.Region | None) -> dict[str, Any]:
-    """`given` with every section, and what follows from the region where it is not set: state.region and the zones."""
+    """Return `given` with every section, and with defaults for state.region and the zones that depend on the region."""
     data = {**{section: {} for section in Settings.model_fields}, **given}
-    # With a region that is refused, these are only there so that nothing else is refused in its place.
+    # If the region is refused, use the default's values, so that only the region is reported.
     region = region or regions.REGIONS[_DEFAULT_REGION]
     state, mlcore = data["state"], data["mlcore"]
     if isinstance(state, dict) and state.get("region", "") == "":
         data["state"] = {**state, "region": region.name}
     if isinstance(mlcore, dict):
-        # az does not follow from az_2: another az is another file system.
+        # az does not depend on az_2, because another az means another file system.
         az = _given(mlcore, "az", region.zones[0])
         az_2 = _given(mlcore, "az_2", next(zone for zone in region.zones if zone != az))
         data["mlcore"] = {**mlcore, "az": az, "az_2": az_2}

@@ -15,9 +15,9 @@ from modules_equiv.train_model_dev.config import TrainModelDevConfig
 
 
 class DeploymentConfig(SettingsModel):
-    """Whose machines these are, where, and at what price. `name` begins the AWS name of everything, `project` is a tag.
+    """Configure the deployment. `name` is the prefix of every AWS name, `project` is a tag.
 
-    max_hourly_usd: the most that any one stack may cost an hour, in US dollars; None for no limit.
+    max_hourly_usd: the maximum cost of one stack in US dollars an hour; None for no limit.
     """
 
     name: Annotated[str, AfterValidator(checks.deployment_name)] = "ml-core"
@@ -27,9 +27,9 @@ class DeploymentConfig(SettingsModel):
 
 
 class AccessConfig(SettingsModel):
-    """Who gets in: the IPv4 blocks that may reach the jump host, and the EC2 key pair of every machine."""
+    """Configure access: the IPv4 blocks that may reach the jump host, and the EC2 key pair of every machine."""
 
-    # Not strict, since TOML has lists and a frozen model wants a tuple; the items stay strict.
+    # Not strict, since TOML has lists and a frozen model needs a tuple. The items are strict.
     deployer_cidrs: Annotated[
         tuple[Annotated[str, AfterValidator(cidr_checks.deployer_cidr)], ...],
         Field(strict=False),
@@ -39,9 +39,9 @@ class AccessConfig(SettingsModel):
 
 
 class StateConfig(SettingsModel):
-    """Where Terraform's state is: an S3 bucket that exists. use_path_style: for S3-like servers only.
+    """Configure the location of Terraform's state, an existing S3 bucket. use_path_style: for S3-compatible servers.
 
-    kms_key_arn: for buckets that take only what names its key; None for the bucket's own encryption.
+    kms_key_arn: for buckets whose policy requires a key; None for the bucket's default encryption.
     """
 
     bucket: Annotated[str, AfterValidator(checks.bucket_name)]
@@ -52,7 +52,7 @@ class StateConfig(SettingsModel):
 
 
 class Settings(SettingsModel):
-    """All settings, checked. `load_settings` makes them and fills in what follows from the region."""
+    """Hold all settings, checked. Create it with `load_settings`, which adds the defaults that depend on the region."""
 
     deployment: DeploymentConfig
     access: AccessConfig
@@ -63,7 +63,7 @@ class Settings(SettingsModel):
     train_model_dev: TrainModelDevConfig
 
     def stack_deployment(self) -> Deployment:
-        """The part that every stack shares."""
+        """Return the part that every stack shares."""
         return Deployment(
             name=self.deployment.name,
             project=self.deployment.project,

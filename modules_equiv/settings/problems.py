@@ -1,4 +1,4 @@
-"""Refused values, as a person reads them."""
+"""Describe refused values to the user."""
 
 import json
 import re
@@ -14,9 +14,9 @@ _WIDTH: Final = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One refused value, every part of it safe to print.
+    """Describe one refused value. Every part is safe to print.
 
-    source: the file or environment variable; key: dotted, None when the source itself is bad.
+    source: the file or environment variable. key: dotted; None if the problem is the source itself.
     """
 
     source: str
@@ -26,7 +26,7 @@ class Problem:
     fix: str
 
     def __post_init__(self) -> None:
-        # Whatever a file, its name or a variable holds: a terminal must not obey it.
+        # Files, their names and variables can contain control characters, which must not reach a terminal.
         for name, text in vars(self).items():
             if text is not None:
                 object.__setattr__(self, name, printable(text))
@@ -42,15 +42,15 @@ class Problem:
         return "\n".join([self.key or self.source, *body])
 
 
-NOT_SET: Final = "It is required and not set."
+NOT_SET: Final = "This setting is required but not set."
 _FIRST_STEP: Final = (
-    "`ops init` asks for what is required and writes it; `ops bootstrap` and `ops doctor` come next. `make shell` "
-    "opens a shell that has them."
+    "Run `make shell`, then `ops init`: it asks for the required settings and writes them. Continue with "
+    "`ops bootstrap` and `ops doctor`."
 )
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. str() is the whole message, 80 columns wide; `problems` has its parts."""
+    """Report settings that cannot be used. str() is the whole message, 80 columns wide; `problems` has its parts."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -73,14 +73,15 @@ def _wrapped(label: str, text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as TOML would have it, shortened, without credentials."""
+    """Return a value in TOML's notation, shortened, without credentials."""
     return shortened(masked(json.dumps(value, ensure_ascii=False, default=str)))
 
 
 def shortened(text: str) -> str:
+    """Return the text cut to 200 characters."""
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def masked(text: str) -> str:
-    """The text without the credentials of a URL."""
+    """Return the text with the credentials of URLs masked."""
     return re.sub(r"//[^/@\s]*@", "//***@", text)

@@ -12,32 +12,32 @@ from constructs_lib.settings_model import SettingsModel, Unset
 
 
 class MetricsRootVolume(Gp3Volume):
-    """The metrics host's root volume."""
+    """Configure the metrics host's root volume."""
 
     size_gb: int = 10
 
 
 class GrafanaVolume(Gp3Volume):
-    """What people made in Grafana: some MB of dashboards, users and preferences, and the plugins that they add."""
+    """Configure the volume of Grafana's data: some MB of dashboards, users and preferences, and added plugins."""
 
     size_gb: int = 4
 
     @field_validator("size_gb")
     @classmethod
     def _room_for_plugins(cls, size_gb: int) -> int:
-        # The plugins that Grafana itself brings take some 260 MB, where they are updated into it; XFS wants 300 MB.
+        # Grafana's own plugins take some 260 MB when they are updated; XFS needs 300 MB.
         if size_gb < 2:
             raise RefusedError(
-                f"{size_gb} GiB fills up once somebody adds plugins, and Grafana with a full disk saves nothing.",
-                "The least is 2.",
+                f"{size_gb} GiB fills up when plugins are added, and Grafana cannot save anything on a full disk.",
+                "The minimum is 2.",
             )
         return size_gb
 
 
 class StatsMonitorConfig(SettingsModel):
-    """The metrics host: Grafana in a container, TensorBoard from a package. ami: an image id, or None to look it up.
+    """Configure the metrics host: Grafana in a container, TensorBoard from a package.
 
-    snapshot_on_destroy: of the volume that holds what people made in Grafana.
+    ami: an AMI id, or None to look it up. snapshot_on_destroy: whether to keep a snapshot of Grafana's data volume.
     """
 
     instance_type: Annotated[str, AfterValidator(metrics_type)] = "t3.medium"

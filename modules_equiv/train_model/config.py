@@ -10,18 +10,18 @@ from constructs_lib.instance_types import InstanceType, find, worker_type
 from constructs_lib.settings_model import SettingsModel, Unset
 
 REPOSITORY: Final = "https://github.com/DMW2151/msls-pytorch-dcgan"
-# A commit that has model/msls/run_dcgan.py, the program that trains. Pinned, so that a boot never brings other code.
+# A commit that contains model/msls/run_dcgan.py, the training program. Pinned, so that every worker gets the same code.
 REVISION: Final = "0ca5ec37e61831a4dff3b3aea1b42a4415340f76"
 
 
 class WorkerRootVolume(Gp3Volume):
-    """The worker's root volume: the deep learning image and the containers."""
+    """Configure the worker's root volume, for the deep learning image and the containers."""
 
     size_gb: int = 130
 
 
 class DataVolume(Gp3Volume):
-    """The volume of training data, fast enough to feed the accelerators: 45 GB of images at 8000 IOPS were measured.
+    """Configure the volume of training data. The defaults fed the accelerators in a measurement with 45 GB of images.
 
     restore: "latest" (the newest snapshot of this deployment), "none" (a blank volume) or a snapshot id.
     """
@@ -34,10 +34,10 @@ class DataVolume(Gp3Volume):
 
 
 class TrainModelConfig(SettingsModel):
-    """The worker. ami: an image id, or None to look up the type's image.
+    """Configure the worker. ami: an AMI id, or None to look up the type's image.
 
-    data_s3_uri: bucket or prefix to read. output_s3_uri: the one prefix to write to. Both without a final slash.
-    …_kms_key_arn: the customer-managed key of the URI's bucket, where it has one.
+    data_s3_uri: bucket or prefix to read. output_s3_uri: the only prefix to write to. Both without a final slash.
+    …_kms_key_arn: the customer-managed key of the URI's bucket, if it has one.
     """
 
     instance_type: Annotated[str, AfterValidator(worker_type)] = "g6.12xlarge"
@@ -53,5 +53,5 @@ class TrainModelConfig(SettingsModel):
 
     @property
     def worker(self) -> InstanceType:
-        """The row of the chosen instance type."""
+        """Return the row of the chosen instance type."""
         return find(self.instance_type)

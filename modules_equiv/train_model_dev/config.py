@@ -15,7 +15,7 @@ VOLUME_SIZE_GB: Final = (5, 16_384)
 
 
 class TrainModelDevConfig(SettingsModel):
-    """The notebook. volume_size_gb: GiB. data_s3_uri and output_s3_uri as for the worker."""
+    """Configure the notebook. volume_size_gb: GiB. data_s3_uri and output_s3_uri: as for the worker."""
 
     instance_type: Annotated[str, AfterValidator(notebook_type)] = "ml.t3.medium"
     volume_size_gb: int = 20

@@ -388,4 +388,4 @@ def test_refused_settings_are_told(person: Person) -> None:
 
     assert ended.status == 1
     assert "state.bucket" in ended.err
-    assert "It is required and not set" in ended.err
+    assert "This setting is required but not set" in ended.err

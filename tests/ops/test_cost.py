@@ -326,4 +326,4 @@ class TestWrongInput:
         finished = cost("--settings", str(tmp_path / "none.toml"))
 
         assert finished.status == 1
-        assert "There is no such file." in finished.err
+        assert "The file does not exist." in finished.err

@@ -174,10 +174,10 @@ def test_another_value_is_not_replaced_without_force(person: Person) -> None:
     ("flag", "value", "reason"),
     [
         ("--region", "eu-west-9", "Did you mean eu-west-3?"),
-        ("--name", "My-ML", "begins with a letter"),
+        ("--name", "My-ML", "start with a letter"),
         ("--key-pair", "key.pem", "looks like a file"),
-        ("--key-pair", "${7 * 6}", "holds ${, and Terraform would run as code what follows it"),
-        ("--address", "0.0.0.0/0", "opens SSH to the whole world"),
+        ("--key-pair", "${7 * 6}", "contains ${, which Terraform would evaluate as code"),
+        ("--address", "0.0.0.0/0", "opens SSH to the whole internet"),
         ("--address", "2001:db8::1", "the VPC has IPv4 only"),
         ("--bucket", "My_Bucket", "Did you mean my-bucket?"),
     ],

@@ -123,7 +123,7 @@ def test_a_withdrawn_type_can_be_chosen_and_says_since_when(name: str, since: st
 
 def test_a_previous_generation_says_what_is_newer() -> None:
     assert find("p3dn.24xlarge").notice == (
-        "p3dn.24xlarge: previous generation. p4d.24xlarge is newer, has as many accelerators and costs less."
+        "p3dn.24xlarge: previous generation. p4d.24xlarge is newer, has the same number of accelerators and costs less."
     )
 
 
@@ -152,11 +152,11 @@ def test_an_unknown_type_is_answered_with_the_nearest(typed: str, meant: str) ->
 @pytest.mark.parametrize(
     ("named", "why", "neighbours"),
     [
-        ("p5e.48xlarge", ": no on-demand price is known for it", ["p5.48xlarge", "p5en.48xlarge", "p6-b200.48xlarge"]),
-        ("trn2.48xlarge", ": no on-demand price is known for it", ["trn1.2xlarge", "trn1.32xlarge"]),
+        ("p5e.48xlarge", ": its on-demand price is unknown", ["p5.48xlarge", "p5en.48xlarge", "p6-b200.48xlarge"]),
+        ("trn2.48xlarge", ": its on-demand price is unknown", ["trn1.2xlarge", "trn1.32xlarge"]),
         (
             "g7e.12xlarge",
-            ": AWS's PyTorch image is not made for it",
+            ": AWS's PyTorch image does not support it",
             ["g4dn.12xlarge", "g6.12xlarge", "g5.12xlarge", "g6e.12xlarge"],
         ),
         ("g4dn.metal", "", [f"g4dn.{size}" for size in SIZES]),
@@ -168,7 +168,7 @@ def test_a_real_type_is_never_taken_for_another(named: str, why: str, neighbours
     with pytest.raises(RefusedError) as refused:
         worker_type(named)
     assert refused.value.reason == (
-        f"{named.lower()} is a real type that is not in the table of constructs_lib/instance_types.py{why}."
+        f"{named.lower()} is a real type that is not in the table in constructs_lib/instance_types.py{why}."
     )
     assert re.findall(r"(\S+) \(\$[0-9.]+ an hour\)", refused.value.fix) == neighbours
     assert "Did you mean" not in refused.value.fix
@@ -178,7 +178,7 @@ def test_neighbours_come_with_their_prices() -> None:
     with pytest.raises(RefusedError) as refused:
         worker_type("p5e.48xlarge")
     assert refused.value.fix == (
-        "Its neighbours there: p5.48xlarge ($55.04 an hour), p5en.48xlarge ($63.296 an hour), "
+        "Similar types in the table: p5.48xlarge ($55.04 an hour), p5en.48xlarge ($63.296 an hour), "
         "p6-b200.48xlarge ($113.9328 an hour)."
     )
 
@@ -194,8 +194,8 @@ def test_a_host_is_told_of_hosts_only() -> None:
     with pytest.raises(RefusedError) as refused:
         host_type("t3.micro")
     assert refused.value.fix == (
-        "Its neighbours there: t3.nano ($0.0052 an hour), t3.small ($0.0208 an hour), t3.medium ($0.0416 an hour), "
-        "t3.large ($0.0832 an hour)."
+        "Similar types in the table: t3.nano ($0.0052 an hour), t3.small ($0.0208 an hour), "
+        "t3.medium ($0.0416 an hour), t3.large ($0.0832 an hour)."
     )
 
 

@@ -130,12 +130,12 @@ def test_what_would_be_code_is_refused(tmp_path: Path, keys: Keys) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('${file("/etc/hostname")}', "holds ${, and Terraform would run as code"),
-        ("%{ if true }x%{ endif }", "holds %{, and Terraform would run as code"),
-        ("#{TfToken[TOKEN.0]}", "holds TfToken[, and cdktf keeps it"),
-        ("a\\b", "holds \\, and Terraform would read it and"),
-        ("a\N{RIGHT-TO-LEFT OVERRIDE}b", "cannot be printed: \\u202e"),
-        ("x" * 1025, "1,025 characters; no setting takes more than 1,024"),
+        ('${file("/etc/hostname")}', "contains ${, which Terraform would evaluate as code"),
+        ("%{ if true }x%{ endif }", "contains %{, which Terraform would evaluate as code"),
+        ("#{TfToken[TOKEN.0]}", "contains TfToken[, which cdktf reserves"),
+        ("a\\b", "contains \\, which Terraform would read as an escape"),
+        ("a\N{RIGHT-TO-LEFT OVERRIDE}b", "unprintable characters: \\u202e"),
+        ("x" * 1025, "1,025 characters; the maximum is 1,024"),
     ],
 )
 def test_the_reason_is_said(tmp_path: Path, text: str, reason: str) -> None:

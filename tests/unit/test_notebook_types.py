@@ -47,7 +47,7 @@ def test_counts() -> None:
 def test_excluded_by_al2023(typed: str, meant: str) -> None:
     with pytest.raises(RefusedError) as refused:
         notebook_type(typed)
-    assert "excluded by Amazon Linux 2023 notebooks" in refused.value.reason
+    assert f"Amazon Linux 2023 notebooks do not support {typed}" in refused.value.reason
     assert refused.value.fix == f"Did you mean {meant}?"
 
 

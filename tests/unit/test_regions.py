@@ -93,7 +93,7 @@ def test_a_zone_that_only_some_accounts_see_can_be_chosen() -> None:
         ("us-west-2a", "us-west-2a is a zone of us-west-2, but the region is us-east-2."),
         ("us-east-2d", 'us-east-2 has no Availability Zone "us-east-2d".'),
         ("us-east-2", 'us-east-2 has no Availability Zone "us-east-2".'),
-        ("use2-az1", "use2-az1 is the id of an Availability Zone, and its name is needed."),
+        ("use2-az1", "use2-az1 is the id of an Availability Zone; this must be its name."),
     ],
 )
 def test_a_zone_that_the_region_does_not_have(zone: str, reason: str) -> None:

@@ -269,7 +269,7 @@ def test_required_keys_are_marked() -> None:
 def test_as_shipped_the_three_required_keys_are_asked_for(file: Path) -> None:
     found = problems(file, shipped())
     assert [p.key for p in found] == ["access.deployer_cidrs", "access.ssh_keypair_name", "state.bucket"]
-    assert all(p.reason == "It is required and not set." and p.value is None for p in found)
+    assert all(p.reason == "This setting is required but not set." and p.value is None for p in found)
     assert 'deployer_cidrs = ["203.0.113.7/32"]' in found[0].fix
     assert "ML_INFRA_ACCESS__DEPLOYER_CIDRS" in found[0].fix
     assert "ML_INFRA_ACCESS__SSH_KEYPAIR_NAME" in found[1].fix
@@ -281,8 +281,8 @@ def test_a_newcomer_is_told_of_the_command_that_writes_them(file: Path) -> None:
         load(file, shipped())
     last = str(error.value).rpartition("\n\n")[2]
     assert " ".join(last.split()) == (
-        "`ops init` asks for what is required and writes it; `ops bootstrap` and `ops doctor` come next. `make shell` "
-        "opens a shell that has them."
+        "Run `make shell`, then `ops init`: it asks for the required settings and writes them. Continue with "
+        "`ops bootstrap` and `ops doctor`."
     )
     assert max(len(line) for line in last.splitlines()) <= 80
 
@@ -368,29 +368,29 @@ REFUSED = [
     ("deployment.name", '"a"', "2 to 20 lower-case", "like ml-core"),
     ("deployment.name", '"abcdefghijklmnopqrstu"', "2 to 20 lower-case", "like ml-core"),
     ("deployment.name", '"a--b"', "single hyphens", "like ml-core"),
-    ("deployment.name", '"sg"', "may not begin with sg-", "like ml-core"),
-    ("deployment.name", '"sg-team"', "may not begin with sg-", "like ml-core"),
-    ("deployment.name", '"ab-"', "does not end with a hyphen", "like ml-core"),
-    ("deployment.project", '"a b"', "A tag has", "msls-dcgan"),
-    ("deployment.project", '"aws:x"', "begin with aws:", "msls-dcgan"),
-    ("deployment.project", '"AWS:cost"', "begin with aws:", "msls-dcgan"),
+    ("deployment.name", '"sg"', "reserves names that start with sg-", "like ml-core"),
+    ("deployment.name", '"sg-team"', "reserves names that start with sg-", "like ml-core"),
+    ("deployment.name", '"ab-"', "not end with a hyphen", "like ml-core"),
+    ("deployment.project", '"a b"', "A tag must have", "msls-dcgan"),
+    ("deployment.project", '"aws:x"', "start with aws:", "msls-dcgan"),
+    ("deployment.project", '"AWS:cost"', "start with aws:", "msls-dcgan"),
     ("deployment.region", '"us-east1"', 'no region "us-east1"', "Did you mean us-east-1?"),
     ("deployment.region", '"us-gov-west-1"', "other partitions", "Choose a region"),
-    ("deployment.max_hourly_usd", "0", "0 is no limit", "Write it like 6.50"),
-    ("deployment.max_hourly_usd", "-1.5", "-1.5 is no limit", "Write it like 6.50"),
-    ("deployment.max_hourly_usd", "inf", "inf is no limit", "means no limit"),
-    ("deployment.max_hourly_usd", "nan", "nan is no limit", "means no limit"),
+    ("deployment.max_hourly_usd", "0", "greater than 0, not 0.", "Write it like 6.50"),
+    ("deployment.max_hourly_usd", "-1.5", "greater than 0, not -1.5.", "Write it like 6.50"),
+    ("deployment.max_hourly_usd", "inf", "greater than 0, not inf.", "for no limit"),
+    ("deployment.max_hourly_usd", "nan", "greater than 0, not nan.", "for no limit"),
     ("deployment.max_hourly_usd", "1e308", "1e+308 is outside 0.0001 to 1,000,000", "Write it like 6.50"),
     ("deployment.max_hourly_usd", "1e-300", "1e-300 is outside 0.0001 to 1,000,000", "Write it like 6.50"),
     ("deployment.max_hourly_usd", '"6.50"', "a number without quotes", "Write it like 6.50"),
     ("deployment.max_hourly_usd", "true", "a number without quotes", "Write it like 6.50"),
     ("access.deployer_cidrs", "[]", "The list is empty", "add /32"),
-    ("access.deployer_cidrs", '["0.0.0.0/0"]', "the whole world", "curl"),
-    ("access.deployer_cidrs", '["198.50.0.0/15"]', "131,072 addresses", "Name your own address"),
-    ("access.deployer_cidrs", '["198.0.0.0/8"]', "16,777,216 addresses", "Name your own address"),
-    ("access.deployer_cidrs", '["0.0.0.0/16"]', "0.0.0.0/8 is reserved for hosts", "that the internet sees"),
+    ("access.deployer_cidrs", '["0.0.0.0/0"]', "the whole internet", "curl"),
+    ("access.deployer_cidrs", '["198.50.0.0/15"]', "131,072 addresses", "Write your own address"),
+    ("access.deployer_cidrs", '["198.0.0.0/8"]', "16,777,216 addresses", "Write your own address"),
+    ("access.deployer_cidrs", '["0.0.0.0/16"]', "0.0.0.0/8 is reserved for hosts without", "that the internet sees"),
     ("access.deployer_cidrs", '["10.1.2.3/32"]', "10.0.0.0/8 is private", "that the internet sees"),
-    ("access.deployer_cidrs", '["100.64.0.1/32"]', "100.64.0.0/10 is a provider's own", "that the internet sees"),
+    ("access.deployer_cidrs", '["100.64.0.1/32"]', "100.64.0.0/10 is shared by", "that the internet sees"),
     ("access.deployer_cidrs", '["100.127.255.255/32"]', "CGNAT", "that the internet sees"),
     ("access.deployer_cidrs", '["127.0.0.1/32"]', "127.0.0.0/8 is loopback", "that the internet sees"),
     ("access.deployer_cidrs", '["169.254.169.254/32"]', "169.254.0.0/16 is link-local", "that the internet sees"),
@@ -404,12 +404,12 @@ REFUSED = [
     ("access.deployer_cidrs", '["239.255.255.255/32"]', "224.0.0.0/4 is multicast", "that the internet sees"),
     ("access.deployer_cidrs", '["240.0.0.0/16"]', "240.0.0.0/4 is reserved", "that the internet sees"),
     ("access.deployer_cidrs", '["255.255.255.255/32"]', "240.0.0.0/4 is reserved", "that the internet sees"),
-    ("access.deployer_cidrs", '["198.50.0.0/16", "203.0.113.7/32"]', "65,537 addresses together", "somebody works"),
+    ("access.deployer_cidrs", '["198.50.0.0/16", "203.0.113.7/32"]', "65,537 addresses in total", "people work from"),
     (
         "access.deployer_cidrs",
         "[" + ", ".join(f'"203.0.113.{n}/32"' for n in range(61)) + "]",
-        "has 61 blocks, and EC2 lets a security group have 60 rules",
-        "wider blocks",
+        "has 61 blocks; EC2 allows 60 rules in a security group",
+        "into wider ones",
     ),
     ("access.deployer_cidrs", '["203.0.113.7"]', "not a CIDR block", "Did you mean 203.0.113.7/32?"),
     ("access.deployer_cidrs", '["203.0.113.7/24"]', "not the start", "Did you mean 203.0.113.0/24?"),
@@ -421,13 +421,13 @@ REFUSED = [
     ("access.deployer_cidrs", "[7]", "a string in quotes", "deployer_cidrs"),
     ("access.ssh_keypair_name", '""', "1 to 255 printable", "describe-key-pairs"),
     ("access.ssh_keypair_name", '" key"', "no space at either end", "describe-key-pairs"),
-    ("access.ssh_keypair_name", '"key.pem"', "looks like a file", "describe-key-pairs"),
+    ("access.ssh_keypair_name", '"key.pem"', "looks like a file name", "describe-key-pairs"),
     ("state.bucket", '""', "3 to 63 characters; this one has 0", "Choose another"),
     ("state.bucket", '"ab"', "3 to 63 characters; this one has 2", "Choose another"),
     ("state.bucket", f'"{"a" * 64}"', "3 to 63 characters; this one has 64", "Choose another"),
     ("state.bucket", '"My_State"', "lower-case letters", "Did you mean my-state?"),
-    ("state.bucket", '"-state"', "a letter or digit at both ends", "like my-terraform-state"),
-    ("state.bucket", '"my..state"', "no two dots", "Did you mean my.state?"),
+    ("state.bucket", '"-state"', "start and end with a letter or digit", "like my-terraform-state"),
+    ("state.bucket", '"my..state"', "not contain two dots", "Did you mean my.state?"),
     ("state.bucket", '"192.168.5.4"', "IP address", "like my-terraform-state"),
     ("state.bucket", '"xn--state"', '"xn--"', "Choose another"),
     ("state.bucket", '"sthree-state"', '"sthree-"', "Choose another"),
@@ -437,15 +437,15 @@ REFUSED = [
     ("state.bucket", '"state.mrap"', '".mrap"', "Choose another"),
     ("state.bucket", '"state--use1-az4--x-s3"', '"--x-s3"', "Choose another"),
     ("state.bucket", '"state--table-s3"', '"--table-s3"', "Choose another"),
-    ("state.bucket", '"s3://my-state/x"', "URI or ARN", '"my-state"'),
-    ("state.bucket", '"arn:aws:s3:::my-state"', "URI or ARN", '"my-state"'),
-    ("state.prefix", '"/ml"', "begins or ends with a slash", 'Did you mean "ml"?'),
-    ("state.prefix", '"ml/"', "begins or ends with a slash", 'Did you mean "ml"?'),
+    ("state.bucket", '"s3://my-state/x"', "a URI or an ARN", '"my-state"'),
+    ("state.bucket", '"arn:aws:s3:::my-state"', "a URI or an ARN", '"my-state"'),
+    ("state.prefix", '"/ml"', "starts or ends with a slash", 'Did you mean "ml"?'),
+    ("state.prefix", '"ml/"', "starts or ends with a slash", 'Did you mean "ml"?'),
     ("state.prefix", '""', "The prefix is empty", "ml-core"),
     ("state.prefix", f'"{"p" * 1100}"', "1,100 characters", "Shorten it"),
-    ("state.prefix", f'"{"p" * 958}"', "S3 has room for 957", "a shorter prefix"),
+    ("state.prefix", f'"{"p" * 958}"', "S3 allows 957", "a shorter prefix"),
     ("state.prefix", '"a//b"', "two slashes", "single slashes"),
-    ("state.prefix", '"a b"', '"a b" cannot be a part', "letters, digits"),
+    ("state.prefix", '"a b"', 'must not contain "a b"', "letters, digits"),
     ("state.region", '"ap-east-2"', "S3 backend of Terraform 1.11", "ap-east-1"),
     ("state.region", '"nowhere"', 'no region "nowhere"', "Choose one of"),
     ("state.use_path_style", '"true"', "true or false without quotes", "use_path_style = true"),
@@ -454,40 +454,60 @@ REFUSED = [
     ("mlcore.az", '"use1-az1"', "the id of an Availability Zone", "us-east-1a"),
     ("mlcore.vpc_cidr", '"172.0.0.0/20"', "not private address space", "10.20.0.0/20"),
     ("mlcore.vpc_cidr", '"100.64.0.0/20"', "not private address space", "10.20.0.0/20"),
-    ("mlcore.vpc_cidr", '"10.0.0.0/15"', "a VPC is a /16 at most", "Did you mean 10.0.0.0/16?"),
+    ("mlcore.vpc_cidr", '"10.0.0.0/15"', "the largest VPC is a /16", "Did you mean 10.0.0.0/16?"),
     ("mlcore.vpc_cidr", '"10.20.30.128/25"', "smaller than a /28", "10.20.30.0/24"),
     ("mlcore.vpc_cidr", '"10.20.0.1/20"', "not the start", "Did you mean 10.20.0.0/20?"),
-    ("mlcore.vpc_cidr", '"10.0.0.0/255.255.0.0"', "not in prefix form", "Did you mean 10.0.0.0/16?"),
+    ("mlcore.vpc_cidr", '"10.0.0.0/255.255.0.0"', "not in the form ADDRESS/BITS", "Did you mean 10.0.0.0/16?"),
     ("mlcore.vpc_cidr", '"fd00::/56"', "IPv4 only", "10.20.0.0/20"),
     ("mlcore.vpc_cidr", '"ten"', "not a CIDR block", "10.20.0.0/20"),
     ("mlcore.vpc_cidr", '"172.17.0.0/20"', "Docker and SageMaker", "10.20.0.0/20"),
-    ("mlcore.jump_instance_type", '"t3.micr"', "no instance type", "t3."),
+    ("mlcore.jump_instance_type", '"t3.micr"', "has no instance type", "t3."),
     ("mlcore.jump_instance_type", '"g5.xlarge"', "has accelerators", "t3.nano"),
-    ("mlcore.jump_ami", '"ubuntu"', "not an image id", "ami-0123456789abcdef0"),
-    ("mlcore.jump_ami", '"ami-0123456789ABCDEF0"', "not an image id", "ami-0123456789abcdef0"),
+    ("mlcore.jump_ami", '"ubuntu"', "not an AMI id", "ami-0123456789abcdef0"),
+    ("mlcore.jump_ami", '"ami-0123456789ABCDEF0"', "not an AMI id", "ami-0123456789abcdef0"),
     ("mlcore.jump_ami", "3", "a string in quotes", "jump_ami"),
     ("mlcore.allow_efs_destroy", "1", "true or false", "allow_efs_destroy = true"),
     ("stats_monitor.instance_type", '"t3.nano"', "0.5 GiB of memory", "t3.small, t3.medium"),
     ("stats_monitor.instance_type", '"p3.2xlarge"', "1 x V100", "t3.medium"),
-    ("stats_monitor.grafana_image", '"grafana/grafana"', "neither tag nor digest", "grafana/grafana:13.2.3"),
-    ("stats_monitor.grafana_image", '"host:5000/grafana"', "neither tag nor digest", "host:5000/grafana:13.2.3"),
-    ("stats_monitor.grafana_image", '"grafana/grafana:latest"', "another image every day", "grafana/grafana:13.2.3"),
+    ("stats_monitor.grafana_image", '"grafana/grafana"', "neither a tag nor a digest", "grafana/grafana:13.2.3"),
+    ("stats_monitor.grafana_image", '"host:5000/grafana"', "neither a tag nor a digest", "host:5000/grafana:13.2.3"),
+    ("stats_monitor.grafana_image", '"grafana/grafana:latest"', "can change at any time", "grafana/grafana:13.2.3"),
     ("stats_monitor.grafana_image", '"grafana grafana:1"', "not a container image", "grafana/grafana:13.2.3"),
-    ("stats_monitor.tensorboard_version", '"2.20"', "three numbers", "like 2.20.0"),
+    ("stats_monitor.tensorboard_version", '"2.20"', "in three numbers", "like 2.20.0"),
     ("stats_monitor.tensorboard_version", "2.20", "a string in quotes", "tensorboard_version"),
-    ("stats_monitor.root_volume.size_gb", "0", "outside 1 to 65,536", "The nearest is 1."),
+    ("stats_monitor.root_volume.size_gb", "0", "outside 1 to 65,536", "The nearest allowed value is 1."),
     ("stats_monitor.root_volume.size_gb", '"10"', "a whole number without quotes", "size_gb = 10"),
     ("stats_monitor.root_volume.size_gb", "10.0", "a whole number", "size_gb = 10"),
-    ("stats_monitor.data_volume.size_gb", "1", "1 GiB fills up", "The least is 2."),
-    ("stats_monitor.data_volume.size_gb", "0", "outside 1 to 65,536", "The nearest is 1."),
+    ("stats_monitor.data_volume.size_gb", "1", "1 GiB fills up", "The minimum is 2."),
+    ("stats_monitor.data_volume.size_gb", "0", "outside 1 to 65,536", "The nearest allowed value is 1."),
     ("stats_monitor.root_volume", "10", "a section, not a value", "[stats_monitor.root_volume]"),
-    ("train_model.instance_type", '"dl.24xlarge"', 'no instance type "dl.24xlarge"', "Did you mean dl1.24xlarge?"),
+    ("train_model.instance_type", '"dl.24xlarge"', 'has no instance type "dl.24xlarge"', "Did you mean dl1.24xlarge?"),
     ("train_model.instance_type", '"p5e.48xlarge"', "a real type that is not in the table", "p5.48xlarge ($55.04"),
     ("train_model.training_repository", '"http://github.com/a/b"', "not https", "https://github.com/a/b"),
-    ("train_model.training_repository", '"git@github.com:a/b"', "not an https URL", "https://github.com/"),
-    ("train_model.training_repository", '"https://github.com/a b"', "not an https URL", "https://github.com/"),
-    ("train_model.training_repository", '"https://github.com"', "not an https URL", "https://github.com/"),
-    ("train_model.training_repository", '"https://github.com/a/b\'"', "not an https URL", "https://github.com/"),
+    (
+        "train_model.training_repository",
+        '"git@github.com:a/b"',
+        "not the https URL of a repository",
+        "https://github.com/",
+    ),
+    (
+        "train_model.training_repository",
+        '"https://github.com/a b"',
+        "not the https URL of a repository",
+        "https://github.com/",
+    ),
+    (
+        "train_model.training_repository",
+        '"https://github.com"',
+        "not the https URL of a repository",
+        "https://github.com/",
+    ),
+    (
+        "train_model.training_repository",
+        '"https://github.com/a/b\'"',
+        "not the https URL of a repository",
+        "https://github.com/",
+    ),
     ("train_model.training_revision", '"a b"', "not a commit id", "rev-parse"),
     ("train_model.training_revision", '"$(id)"', "not a commit id", "rev-parse"),
     ("train_model.training_revision", '"--upload-pack=x"', "not a commit id", "rev-parse"),
@@ -500,35 +520,55 @@ REFUSED = [
     (
         "train_model.data_s3_uri",
         f'"s3://my-data/{"p" * 257}"',
-        "has 257 characters, and 256 is the most",
+        "has 257 characters; user data has room for 256",
         "shorter prefix",
     ),
     (
         "train_model.training_repository",
         f'"https://github.com/{"r" * 238}"',
-        "has 257 characters, and 256 is the most",
+        "has 257 characters; user data has room for 256",
         "a shorter URL",
     ),
-    ("train_model.data_s3_uri", '"s3:///imgs"', "names no bucket", "s3://my-bucket/imgs"),
+    ("train_model.data_s3_uri", '"s3:///imgs"', "does not contain a bucket name", "s3://my-bucket/imgs"),
     ("train_model.data_s3_uri", '"s3://My/imgs"', "3 to 63 characters", "Choose another"),
-    ("train_model.data_s3_uri", '"s3://my-data/a*"', '"a*" cannot be a part', "letters, digits"),
+    ("train_model.data_s3_uri", '"s3://my-data/a*"', 'must not contain "a*"', "letters, digits"),
     ("train_model.data_s3_uri", '"s3://my-data//imgs"', "two slashes", "single slashes"),
-    ("mlcore.restored_folder", '"/aws-backup-restore_x/../ml"', "not a folder that AWS Backup makes", "its name alone"),
+    (
+        "mlcore.restored_folder",
+        '"/aws-backup-restore_x/../ml"',
+        "not the name of a folder that AWS Backup creates",
+        "only the name",
+    ),
     ("train_model.data_s3_kms_key_arn", '"alias/pics"', "an alias", "aws kms describe-key"),
     ("train_model_dev.output_s3_kms_key_arn", '"1234abcd-12ab-44cd-86ef-1234567890ab"', "not the ARN", "arn:aws:kms:"),
     ("train_model.output_s3_uri", '"s3://my-data/"', "the whole bucket", "s3://my-data/trained-model"),
-    ("train_model.root_volume.iops", "2999", "outside 3,000 to 80,000", "The nearest is 3000."),
-    ("train_model.root_volume.iops", "80001", "outside 3,000 to 80,000", "The nearest is 80000."),
+    ("train_model.root_volume.iops", "2999", "outside 3,000 to 80,000", "The nearest allowed value is 3000."),
+    ("train_model.root_volume.iops", "80001", "outside 3,000 to 80,000", "The nearest allowed value is 80000."),
     ("train_model.root_volume.iops", "65001", "500 IOPS per GiB", "iops = 65000, or size_gb = 131 or more"),
-    ("train_model.root_volume.throughput_mbps", "124", "outside 125 to 1,000", "The nearest is 125."),
-    ("train_model.root_volume.throughput_mbps", "1001", "hashicorp/aws 5.100.0", "The most is 1000."),
+    ("train_model.root_volume.throughput_mbps", "124", "outside 125 to 1,000", "The nearest allowed value is 125."),
+    ("train_model.root_volume.throughput_mbps", "1001", "hashicorp/aws 5.100.0", "The maximum is 1000."),
     ("train_model.root_volume.throughput_mbps", "751", "0.25 MiB/s per IOPS", "= 750, or iops = 3004 or more"),
-    ("train_model.data_volume.size_gb", "65537", "outside 1 to 65,536", "The nearest is 65536."),
-    ("train_model.data_volume.restore", '"newest"', 'neither "latest" nor "none"', "snap-0123456789abcdef0"),
-    ("train_model.data_volume.restore", '"snap-xyz"', 'neither "latest" nor "none"', "snap-0123456789abcdef0"),
-    ("train_model_dev.instance_type", '"ml.p3.2xlarge"', "excluded by Amazon Linux 2023", "ml.g5.2xlarge"),
+    ("train_model.data_volume.size_gb", "65537", "outside 1 to 65,536", "The nearest allowed value is 65536."),
+    (
+        "train_model.data_volume.restore",
+        '"newest"',
+        'is not "latest", "none" or a snapshot id',
+        "snap-0123456789abcdef0",
+    ),
+    (
+        "train_model.data_volume.restore",
+        '"snap-xyz"',
+        'is not "latest", "none" or a snapshot id',
+        "snap-0123456789abcdef0",
+    ),
+    (
+        "train_model_dev.instance_type",
+        '"ml.p3.2xlarge"',
+        "Linux 2023 notebooks do not support ml.p3.2xlarge",
+        "ml.g5.2xlarge",
+    ),
     ("train_model_dev.instance_type", '"ml.t4.medium"', "does not know", "Did you mean ml.t3.medium?"),
-    ("train_model_dev.volume_size_gb", "4", "outside 5 to 16,384", "The nearest is 5."),
+    ("train_model_dev.volume_size_gb", "4", "outside 5 to 16,384", "The nearest allowed value is 5."),
     ("train_model_dev.output_s3_uri", '"s3://my-data"', "the whole bucket", "s3://my-data/trained-model"),
 ]
 
@@ -548,7 +588,7 @@ def test_the_same_zone_twice(file: Path) -> None:
     assert (found.key, found.value) == ("mlcore.az_2", '"us-east-1c"')
     assert "both us-east-1c" in found.reason
     assert found.fix == (
-        "Choose another for az_2: us-east-1a, us-east-1b, us-east-1d, us-east-1e, us-east-1f. Or set az too."
+        "Choose another zone for az_2: us-east-1a, us-east-1b, us-east-1d, us-east-1e, us-east-1f. Or set az too."
     )
 
 
@@ -594,7 +634,7 @@ def test_credentials_in_a_malformed_file_are_not_repeated(file: Path) -> None:
     [
         ("[mlcor]\nx = 1", "mlcor", "no such section at the top of the file", "Did you mean mlcore?"),
         ('region = "x"', "region", "no such section", "Did you mean deployment.region or state.region?"),
-        ("[zzz]", "zzz", "no such section", "Remove it. Known here: deployment, access, state"),
+        ("[zzz]", "zzz", "no such section", "Remove it. Known names: deployment, access, state"),
         ("[mlcore]\nvpc_cdir = 1", "mlcore.vpc_cdir", "no such key in [mlcore]", "Did you mean vpc_cidr?"),
         ("[train_model]\naz = 1", "train_model.az", "no such key in [train_model]", "Did you mean mlcore.az?"),
         (
@@ -646,8 +686,8 @@ def test_the_environment_overrides_the_file(file: Path, key: str, text: str, exp
         ("ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SIZE_GB", "big", "a whole number"),
         ("ML_INFRA_STATE__USE_PATH_STYLE", "yes", "true or false"),
         ("ML_INFRA_ACCESS__DEPLOYER_CIDRS", "", "The list is empty"),
-        ("ML_INFRA_ACCESS__DEPLOYER_CIDRS", "0.0.0.0/0", "the whole world"),
-        ("ML_INFRA_STATE__BUCKET", "x\nkey = 1", "cannot be printed: \\n"),
+        ("ML_INFRA_ACCESS__DEPLOYER_CIDRS", "0.0.0.0/0", "the whole internet"),
+        ("ML_INFRA_STATE__BUCKET", "x\nkey = 1", "unprintable characters: \\n"),
     ],
 )
 def test_a_problem_in_the_environment_names_the_variable(file: Path, variable: str, text: str, reason: str) -> None:
@@ -718,7 +758,7 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
         load_settings(environ={"ML_INFRA_SETTINGS": str(missing), **REQUIRED_ENVIRON})
     (found,) = error.value.problems
     assert found.source == f"{missing}, named by ML_INFRA_SETTINGS"
-    assert found.reason == "There is no such file."
+    assert found.reason == "The file does not exist."
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
@@ -731,7 +771,7 @@ def test_malformed_toml_says_where(file: Path) -> None:
     assert (found.source, found.key) == (str(file), None)
     assert "line 3, column 10" in found.reason
     assert found.value == "line 3: region = us-east-1"
-    assert "Strings stand in quotes" in found.fix
+    assert "Write strings in quotes" in found.fix
 
 
 def test_malformed_toml_at_the_end_of_the_file(file: Path) -> None:
@@ -791,15 +831,15 @@ The settings have 6 problems. Nothing was synthesized or changed.
 2. access.deployer_cidrs
    from     settings.toml
    value    "0.0.0.0/0"
-   problem  0.0.0.0/0 opens SSH to the whole world.
-   fix      Name your own address, like 203.0.113.7/32 (your public address:
+   problem  0.0.0.0/0 opens SSH to the whole internet.
+   fix      Write your own address, like 203.0.113.7/32 (your public address:
             curl https://checkip.amazonaws.com).
 
 3. state.bucket
    from     settings.toml
-   problem  It is required and not set.
-   fix      Under [state] write bucket = "my-terraform-state", an S3 bucket of
-            yours with versioning on; or set ML_INFRA_STATE__BUCKET.
+   problem  This setting is required but not set.
+   fix      Under [state], write bucket = "my-terraform-state", your S3 bucket
+            with versioning turned on. Or set ML_INFRA_STATE__BUCKET.
 
 4. mlcore.az
    from     settings.toml
@@ -811,15 +851,15 @@ The settings have 6 problems. Nothing was synthesized or changed.
 5. train_model.instance_type
    from     settings.toml
    value    "dl.24xlarge"
-   problem  There is no instance type "dl.24xlarge" in the table of
-            constructs_lib/instance_types.py.
+   problem  The table in constructs_lib/instance_types.py has no instance type
+            "dl.24xlarge".
    fix      Did you mean dl1.24xlarge? It costs $13.109 an hour.
 
 6. train_model_dev.instance_type
    from     the environment variable ML_INFRA_TRAIN_MODEL_DEV__INSTANCE_TYPE
    value    "ml.p3.2xlarge"
-   problem  ml.p3.2xlarge is excluded by Amazon Linux 2023 notebooks, the only
-            ones that SageMaker still creates.
+   problem  Amazon Linux 2023 notebooks do not support ml.p3.2xlarge, and
+            SageMaker creates no other notebooks.
    fix      Did you mean ml.g5.2xlarge?"""
     )
 
@@ -863,7 +903,7 @@ def test_no_machine_gets_at_the_bucket_of_the_states(
 
     assert found.key == f"{section}.{key}"
     assert found.value == f'"{uri}"'
-    assert f"my-terraform-state is state.bucket: it could {could} states" in found.reason
+    assert f"my-terraform-state is also state.bucket, so the machine could {could} states" in found.reason
 
 
 def test_the_whole_bucket_of_the_states_is_no_data(file: Path) -> None:
@@ -887,4 +927,4 @@ def test_the_longest_prefix_makes_the_longest_key(file: Path) -> None:
     key = load(file, text).stack_deployment().state_key("train-model-dev")
 
     assert len(f"{key}.tflock") == 1024
-    assert "S3 has room for 957" in problem(file, text.replace("pp/", "ppp/")).reason
+    assert "S3 allows 957" in problem(file, text.replace("pp/", "ppp/")).reason

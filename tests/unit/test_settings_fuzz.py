@@ -152,15 +152,15 @@ def reason(content: str | bytes, tmp_path: Path) -> tuple[str, str | None]:
 
 def test_what_tomllib_has_no_error_for(tmp_path: Path) -> None:
     digits, value = reason(f"[train_model]\nx = {'9' * 5000}", tmp_path)
-    assert digits == "A number has more digits than can be read."
+    assert digits == "A number has too many digits."
     assert value is not None
     assert value.startswith("line 2: x = 999")
     assert len(value) == 200
-    deep = "Lists or tables lie within each other more than 20 deep."
+    deep = "Lists or tables are nested more than 20 levels deep."
     assert reason(f"x = {'[' * 2000}", tmp_path) == (deep, None)
     assert reason(f"x = {'[' * 50}{']' * 50}", tmp_path) == (deep, None)
-    assert reason("x = 0x" + "f" * 5000, tmp_path) == ("A number is larger than TOML has them (64 bits).", None)
-    assert reason(b"#" * 1_000_001, tmp_path)[0] == "The file is larger than 1,000,000 bytes, which no settings are."
+    assert reason("x = 0x" + "f" * 5000, tmp_path) == ("A number does not fit into 64 bits, TOML's limit.", None)
+    assert reason(b"#" * 1_000_001, tmp_path)[0] == "The file is larger than 1,000,000 bytes, so it is not a settings file."
 
 
 def test_a_device_without_an_end_is_not_read_to_its_end() -> None:
@@ -174,7 +174,7 @@ def test_a_home_folder_that_is_nobodys(tmp_path: Path) -> None:
             read({"ML_INFRA_SETTINGS": "~nouser/x.toml"})
         (problem,) = refused.value.problems
         assert (problem.source, problem.value) == ("the environment variable ML_INFRA_SETTINGS", '"~nouser/x.toml"')
-        assert problem.reason == "~nouser is nobody's home folder here."
+        assert problem.reason == "~nouser is not the home folder of a user on this machine."
 
 
 def test_nothing_of_the_file_reaches_the_terminal_as_it_is(tmp_path: Path) -> None:
