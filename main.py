@@ -1,4 +1,4 @@
-"""The app that `cdktf` runs: settings in, Terraform JSON out."""
+"""The app that `cdktf` runs: synthesize Terraform JSON from the settings."""
 
 import os
 import sys
@@ -12,15 +12,15 @@ from modules_equiv.settings import SettingsError, load_settings
 
 
 def main() -> int:
-    """Synthesizes all stacks. Returns the exit status."""
+    """Synthesize all stacks, and return the exit status."""
     try:
-        # What runs after this is Terraform, with the same environment.
+        # Terraform runs next, with the same environment.
         variables.refuse(os.environ, "app")
         settings = load_settings()
     except (variables.RefusedVariableError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
-    # Not before the settings are right: this is what takes time.
+    # Import these only once the settings are valid, since the imports are slow.
     from modules_equiv.app import synthesize
     from modules_equiv.limit import LimitError
     from modules_equiv.protected import ProtectedError

@@ -1,6 +1,6 @@
-"""Building blocks that know AWS and nothing of the modules.
+"""Building blocks for AWS, independent of the modules.
 
-Importing this package makes the AWS provider bindings lazy (lazy_provider.py says why), so import it before cdktf.
+Importing this package makes the AWS provider bindings lazy (see lazy_provider.py), so import it before cdktf.
 """
 
 from constructs_lib import lazy_provider

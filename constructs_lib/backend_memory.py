@@ -1,4 +1,4 @@
-"""What Terraform remembers of a stack's backend, where it was initialized before."""
+"""Manage the backend configuration that Terraform recorded when a stack was initialized."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ _ENCRYPTION: Final = ("encrypt", "kms_key_id")
 
 
 def forget_other_encryption(folder: Path, stack: str, deployment: Deployment) -> None:
-    """Lets `terraform init` begin anew where nothing changed but how the state is encrypted.
+    """Let `terraform init` start over if only the encryption of the state changed.
 
-    Terraform ends with "Backend configuration changed" whatever it was, and asks to migrate the state; here it stays
-    where it is. Any other change is left to Terraform. folder: the stack's, with the `.terraform` of earlier runs.
+    For any change, Terraform fails with "Backend configuration changed" and asks to migrate the state; a change of
+    encryption does not move it. Other changes are left to Terraform. folder: the stack's, with its `.terraform`.
     """
     file = folder / ".terraform" / "terraform.tfstate"
     try:

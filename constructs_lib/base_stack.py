@@ -1,4 +1,4 @@
-"""The stack every module's stack is built on: provider, default tags, S3 state, and Terraform addresses as written."""
+"""The base class of every stack: provider, default tags, S3 state, and Terraform addresses equal to construct ids."""
 
 from pathlib import Path
 
@@ -21,14 +21,13 @@ MOST_RETRIES = 10
 
 
 class DuplicateAddressError(ValueError):
-    """Two elements of one type in a stack have the same id, and so the same Terraform address."""
+    """Report that two elements of one type in a stack have the same id, and so the same Terraform address."""
 
 
 class BaseStack(TerraformStack):
-    """A stack whose Terraform addresses are its construct ids: `Vpc(scope, "core")` is `aws_vpc.core`, however deep it
-    stands.
+    """Use construct ids as Terraform addresses: `Vpc(scope, "core")` is `aws_vpc.core` at any depth.
 
-    Raises DuplicateAddressError where two elements would share an address.
+    Raises DuplicateAddressError if two elements would share an address.
     """
 
     def __init__(self, scope: Construct, id: str, *, deployment: Deployment) -> None:
@@ -49,8 +48,8 @@ class BaseStack(TerraformStack):
             bucket=deployment.state_bucket,
             key=deployment.state_key(id),
             region=deployment.state_region,
-            # Not asked for any, S3 encrypts the state and its lock as the bucket does by default. `encrypt` alone would
-            # ask for AES256, whatever the bucket's is: https://developer.hashicorp.com/terraform/language/backend/s3
+            # Without `encrypt`, S3 uses the bucket's default encryption for the state and its lock. `encrypt` alone
+            # would request AES256 instead: https://developer.hashicorp.com/terraform/language/backend/s3
             encrypt=True if deployment.state_kms_key_arn else None,
             kms_key_id=deployment.state_kms_key_arn,
             use_path_style=deployment.state_use_path_style or None,
@@ -65,29 +64,29 @@ class BaseStack(TerraformStack):
         id = node.id
         kind = getattr(tf_element, "terraform_resource_type", type(tf_element).__name__)
         first = self._address_nodes.setdefault((kind, id), node)
-        # Their paths are asked for only now: every question to jsii costs half a millisecond.
+        # Read the paths only now: every call to jsii takes half a millisecond.
         if first is not node and first.path != node.path:
             raise DuplicateAddressError(
                 f"{kind}.{id} exists twice in stack {self.node.id!r}: at {first.path!r} and at {node.path!r}. "
-                "Terraform addresses are the construct ids: give one of the two another id."
+                "Construct ids are Terraform addresses: change one of the two ids."
             )
         return id
 
     def boot_values(self) -> dict[str, str]:
-        """What every machine's boot scripts are told of where they are."""
+        """Return the location values for every machine's boot scripts."""
         return {"DEPLOYMENT": self.deployment.name, "STACK": self.node.id, "AWS_REGION": self.deployment.region}
 
     def export(self, outputs: dict[str, object]) -> None:
-        """Publishes Terraform outputs under exactly these names."""
+        """Publish Terraform outputs under exactly these names."""
         there = self.node.try_find_child("outputs")
         scope = there if isinstance(there, Construct) else Construct(self, "outputs")
         for name, value in outputs.items():
             TerraformOutput(scope, name, value=value)
 
     def random_password(self, id: str, *, length: int) -> str:
-        """A reference to a password that Terraform makes while it applies and keeps nowhere; for write-only attributes.
+        """Return a reference to a password that Terraform generates and never stores; for write-only attributes.
 
-        cdktf 0.21 has no class for ephemeral resources, and its HCL leaves out what it has no class for.
+        cdktf 0.21 has no class for ephemeral resources, and its HCL omits resources without a class.
         """
         kind = "aws_secretsmanager_random_password"
         if not writes_hcl():
@@ -98,10 +97,10 @@ class BaseStack(TerraformStack):
         return f"${{ephemeral.{kind}.{id}.random_password}}"
 
     def add_hcl(self, block: str) -> None:
-        """Adds a block to what stands beside cdktf's HCL, which leaves out what cdktf has no class for."""
+        """Add a block to the file beside cdktf's HCL, which omits resources without a class in cdktf."""
         self._hcl_supplement.append(block)
 
     def write_hcl_supplement(self, outdir: str) -> None:
-        """Puts what cdktf's HCL leaves out beside it. Call after the synthesis of HCL."""
+        """Write the blocks that cdktf's HCL omits to a file beside it. Call after the synthesis of HCL."""
         file = Path(outdir, "stacks", self.node.id, "supplement.tf")
         file.write_text("\n\n".join(self._hcl_supplement) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Where a machine writes how its boot went."""
+"""The SSM parameter in which a machine reports its boot."""
 
 from cdktf import TerraformResourceLifecycle
 from cdktf_cdktf_provider_aws.ssm_parameter import SsmParameter
@@ -8,15 +8,15 @@ from constructs_lib.base_stack import BaseStack
 from constructs_lib.iam import Statement, allow
 from constructs_lib.terraform_text import lines
 
-# What is there until the machine has written: the same form (constructs_lib/boot/lib.sh, `publish`).
+# The initial value, in the form that the machine writes (constructs_lib/boot/lib.sh, `publish`).
 _NOT_YET = '{"state":"not reported yet",\n"stages":[]}\n'
 
 
 class BootStatus(Construct):
-    """`aws_ssm_parameter.<machine>_boot_status`: one machine's state and stages as JSON, at most 4096 bytes.
+    """Create `aws_ssm_parameter.<machine>_boot_status`: one machine's state and stages as JSON, at most 4096 bytes.
 
-    `write` lets the machine's role write this parameter and no other. Terraform makes and removes the parameter and
-    leaves its value alone.
+    `write` allows the machine's role to write this parameter only. Terraform creates and deletes the parameter, and
+    ignores its value.
     """
 
     def __init__(self, stack: BaseStack, machine: str) -> None:
@@ -24,7 +24,7 @@ class BootStatus(Construct):
         self.parameter = SsmParameter(
             self,
             f"{machine}_boot_status",
-            # A leading "aws" or "ssm" is refused, and a deployment may be called that.
+            # SSM refuses names that start with "aws" or "ssm", as a deployment's name may.
             name=f"/ml-infra/{stack.deployment.name}/{stack.node.id}/{machine}/boot-status",
             type="String",
             description="How the last boot went",
@@ -34,10 +34,10 @@ class BootStatus(Construct):
 
     @property
     def write(self) -> Statement:
-        """The one statement that the machine's role needs."""
+        """Return the statement for the machine's role."""
         return allow(["ssm:PutParameter"], [self.parameter.arn])
 
     @property
     def values(self) -> dict[str, str]:
-        """What the boot scripts are told."""
+        """Return the values for the boot scripts."""
         return {"STATUS_PARAMETER": self.parameter.name}

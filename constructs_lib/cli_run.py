@@ -1,12 +1,12 @@
-"""Which stacks the running `cdktf` (or `cdktn`) command is about, and so which dependencies a stack may declare.
+"""Find the stacks that the running `cdktf` (or `cdktn`) command selects, and so the dependencies to declare.
 
-A dependency declared between two stacks makes the CLI run them in order, makes `destroy` refuse to remove a stack that
+A declared dependency between two stacks makes the CLI run them in order, makes `destroy` refuse to remove a stack that
 others need, and makes `deploy` refuse to run a stack without the ones it needs. The last would forbid
-`cdktf deploy train-model` on its own, and the CLI tells the app nothing of what it was asked to do. But the app is the
-CLI's descendant (CLI -> shell -> `python main.py`), so the command line can be read there.
+`cdktf deploy train-model` on its own, and the CLI does not tell the app its command. But the app is a descendant of the
+CLI (CLI -> shell -> `python main.py`), so it can read the CLI's command line.
 
-The reading follows cdktf-cli 0.21.0 and cdktn-cli 0.24.0, whose options are the same. Where it is not certain, it says
-"cannot tell" and every dependency is declared: the worst is then a deploy that the CLI refuses, naming what is missing.
+The parser follows cdktf-cli 0.21.0 and cdktn-cli 0.24.0, whose options are the same. If the result is uncertain, every
+dependency is declared: in the worst case the CLI refuses a deploy and names the missing stack.
 """
 
 import re
@@ -18,10 +18,10 @@ from pathlib import PureWindowsPath
 
 import psutil
 
-# File names, not packages: npm's links, pnpm's and Windows' shims and a plain `node …/bundle/bin/cdktf` all end here.
+# File names, not packages: npm's links, pnpm's and Windows' shims and a plain `node …/bundle/bin/cdktf` all match.
 _CLI_NAMES = frozenset({"cdktf", "cdktf.js", "cdktn", "cdktn.js"})
 _NODE_NAMES = frozenset({"node", "node.exe", "nodejs"})
-# With these, what follows is code and its arguments, not a script.
+# After these options comes code with its arguments instead of a script.
 _NODE_RUNS_CODE = frozenset({"-e", "--eval", "-p", "-pe", "--print"})
 
 _ALIASES = {"apply": "deploy", "plan": "diff", "outputs": "output", "synthesize": "synth"}
@@ -63,28 +63,28 @@ _TAKE_ONE = frozenset(
 _TAKE_MANY = frozenset({"--var", "--var-file"})
 
 _NEGATIVE_NUMBER = re.compile(r"-(\d+(\.\d+)?|\.\d+)")
-# What fnmatch reads exactly as both CLIs' minimatch does for names without dots and slashes. Not so braces, classes,
-# extended globs, escapes and a leading ! (in minimatch, `!(a)` is "anything but the text (a)").
+# Patterns that fnmatch and both CLIs' minimatch interpret the same way for names without dots and slashes. Braces,
+# classes, extended globs, escapes and a leading ! differ (in minimatch, `!(a)` is "anything but the text (a)").
 _PLAIN_PATTERN = re.compile(r"[A-Za-z0-9_*?-]+")
 
 
 @dataclass(frozen=True)
 class CliRun:
-    """A command of the CLI (`apply` reads "deploy") and the stack patterns given to it, in order."""
+    """Hold a command of the CLI (`apply` is stored as "deploy") and its stack patterns, in order."""
 
     command: str
     patterns: tuple[str, ...]
 
     def selects(self, stack: str) -> bool:
-        """Whether the patterns name this stack; a pattern that cannot be read with certainty names every stack."""
+        """Return True if a pattern matches this stack; a pattern of uncertain meaning matches every stack."""
         return any(not _PLAIN_PATTERN.fullmatch(pattern) or fnmatchcase(stack, pattern) for pattern in self.patterns)
 
 
 def find_run(process: psutil.Process | None = None) -> CliRun | None:
-    """The CLI run that `process` (default: this one) is a descendant of.
+    """Return the CLI run that `process` (default: this one) descends from.
 
-    None when no ancestor is the CLI or its command line cannot be read with certainty. Of several CLIs (npx, a Makefile
-    started by another run) the nearest counts.
+    None if no ancestor is the CLI, or its command line is ambiguous. Of several CLIs (npx, a Makefile started by
+    another run) the nearest counts.
     """
     ancestor = _parent(process or psutil.Process())
     while ancestor is not None:
@@ -98,11 +98,11 @@ def find_run(process: psutil.Process | None = None) -> CliRun | None:
 def declared_dependencies(
     run: CliRun | None, *, stack: str, needs: Sequence[str], all_stacks: Sequence[str]
 ) -> list[str]:
-    """Which of the stacks that `stack` needs it declares in this run.
+    """Return the stacks that `stack` declares as dependencies in this run, out of those that it needs.
 
-    On a deploy, a stack of the run declares those that are in the run too. Everything else declares all of them: every
-    stack when nothing is deployed or the run is not known, and during a deploy the stacks that are not in it, because
-    the manifest outlives the run and a later `cdktf destroy mlcore --skip-synth` goes by it.
+    On a deploy, a stack in the run declares those that are in the run too. In every other case a stack declares all of
+    them: if nothing is deployed or the run is unknown, and on a deploy for the stacks outside it, because the manifest
+    outlives the run and a later `cdktf destroy mlcore --skip-synth` uses it.
     """
     if run is None or run.command not in _DEPLOYING:
         return list(needs)
@@ -113,12 +113,12 @@ def declared_dependencies(
 
 
 def parse_arguments(arguments: Sequence[str]) -> CliRun | None:
-    """Reads what follows `cdktf` on a command line as its parser, yargs, does; None when that is not certain."""
+    """Parse the arguments of `cdktf` as its parser, yargs, does. Returns None if they are ambiguous."""
     positional: list[str] = []
     pending = deque(arguments)
     while pending:
         word = pending.popleft()
-        if word == "--":  # the CLI takes no stacks from what follows
+        if word == "--":  # the CLI takes no stacks after it
             break
         if _is_word(word):
             positional.append(word)
@@ -136,8 +136,8 @@ def parse_arguments(arguments: Sequence[str]) -> CliRun | None:
             if not equals and pending and pending[0] in ("true", "false"):
                 pending.popleft()
         elif equals or value_follows:
-            # yargs would give the value to an option that it does not know, another version of the CLI may not; and
-            # --stacks=mlcore names a stack.
+            # yargs takes the value as that of the unknown option; another version of the CLI may not. And
+            # --stacks=mlcore selects a stack.
             return None
     if not positional:
         return None
@@ -146,7 +146,7 @@ def parse_arguments(arguments: Sequence[str]) -> CliRun | None:
 
 
 def _cli_arguments(command_line: Sequence[str]) -> Sequence[str] | None:
-    """What follows the CLI's script on the command line of a Node process; None for every other process."""
+    """Return the arguments after the CLI's script on the command line of a Node process; None for other processes."""
     if not command_line or _file_name(command_line[0]) not in _NODE_NAMES:
         return None
     may_be_value = False
@@ -165,7 +165,7 @@ def _cli_arguments(command_line: Sequence[str]) -> Sequence[str] | None:
 
 
 def _is_word(argument: str) -> bool:
-    """Whether yargs reads the argument as a value rather than as an option."""
+    """Return True if yargs reads the argument as a value rather than as an option."""
     return not argument.startswith("-") or _NEGATIVE_NUMBER.fullmatch(argument) is not None
 
 

@@ -1,14 +1,14 @@
-"""Who a stack belongs to and where its state lives: the part of the settings that every stack shares."""
+"""The deployment that a stack belongs to, and the location of its state: the settings that every stack shares."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """One deployment in one account: its name and its region separate it from others.
+    """Identify one deployment in one account by its name and region.
 
-    Both are in the state's keys. With the name alone, a changed region would have Terraform look for everything where
-    it is not, forget it, and build it again, while the first of it all went on and was paid for.
+    Both are part of the states' keys. With the name alone, after a change of region Terraform would search the new
+    region for the resources, drop them from its state, and create them again while the old ones continue to cost money.
     """
 
     name: str
@@ -21,17 +21,17 @@ class Deployment:
     state_kms_key_arn: str | None = None
 
     def prefixed(self, name: str) -> str:
-        """The AWS name of a thing the original called `name`."""
+        """Return the AWS name of a resource that the original called `name`."""
         return f"{self.name}-{name}"
 
     def prefixed_globally(self, name: str) -> str:
-        """The same for IAM, where all regions share the names."""
+        """Return the same for IAM, whose names are shared by all regions."""
         return f"{self.name}-{self.region}-{name}"
 
     def state_key(self, stack: str) -> str:
-        """The S3 key of a stack's state."""
+        """Return the S3 key of a stack's state."""
         return f"{self.state_prefix}/{self.name}/{self.region}/{stack}.tfstate"
 
     def tags(self, stack: str) -> dict[str, str]:
-        """The tags that everything of a stack carries."""
+        """Return the tags of every resource in a stack."""
         return {"project": self.project, "deployment": self.name, "stack": stack, "managed-by": "terraform"}

@@ -1,9 +1,9 @@
-"""States that Terraform could not write to S3, and left where it worked on the stack.
+"""Find states that Terraform could not write to S3 and saved on this machine instead.
 
-Where a state cannot be written at the end of an apply (credentials that ended meanwhile, no network), Terraform writes
-it to errored.tfstate in its working folder, and says to push it:
-https://github.com/hashicorp/terraform/blob/v1.11.4/internal/backend/local/backend_apply.go (backupStateForError). No
-later run looks at that file: it goes by the state in S3, and builds again beside what is there and paid for.
+If a state cannot be written at the end of an apply (expired credentials, no network), Terraform writes it to
+errored.tfstate in its working folder, and asks the user to push it:
+https://github.com/hashicorp/terraform/blob/v1.11.4/internal/backend/local/backend_apply.go (backupStateForError). A
+later run ignores that file: it uses the older state in S3, and creates again what exists already and costs money.
 """
 
 import json
@@ -15,14 +15,14 @@ from typing import Any, Final, NamedTuple
 from constructs_lib.cli_run import CliRun
 
 FILE: Final = "errored.tfstate"
-# They read, and a stack's folder stays as it is for them but for the configuration.
+# These commands only read, and change nothing but the configuration in a stack's folder.
 _HARMLESS: Final = frozenset({"list", "output", "get"})
 
 
 class ErroredState(NamedTuple):
-    """A state that is only on this machine. document: None where the file cannot be read as a state.
+    """Describe a state that is only on this machine. document: None if the file is not a readable state.
 
-    place: the s3:// URL of the state that it belongs to, as Terraform was last initialized in that folder.
+    place: the s3:// URL where the state belongs, from Terraform's last initialization in that folder.
     """
 
     stack: str
@@ -33,38 +33,38 @@ class ErroredState(NamedTuple):
 
     @property
     def lineage(self) -> str:
-        """Which state this is a version of; empty where Terraform could not even look for an older one."""
+        """Return the state's lineage; empty if Terraform could not read an older version."""
         return str(self.document["lineage"]) if self.document else ""
 
     @property
     def serial(self) -> int:
-        """Which version it is."""
+        """Return the version of the state."""
         return int(self.document["serial"]) if self.document else -1
 
     @property
     def managed(self) -> dict[str, str]:
-        """The id of everything in it that Terraform made, by address."""
+        """Return the id of every resource that Terraform created, by address."""
         return managed(self.document or {})
 
     @property
     def says(self) -> str:
-        """What it holds and since when."""
+        """Describe its content and the time it was written."""
         return f"{self.holds}, written {self.written:%Y-%m-%d %H:%M} UTC"
 
     @property
     def holds(self) -> str:
-        """How much is in it."""
+        """Describe how many resources it has."""
         if self.document is None:
             return "not readable as a state"
         return f"{len(self.managed)} resource{'' if len(self.managed) == 1 else 's'}"
 
 
 class ErroredStateError(Exception):
-    """A run would go by a state that is older than what there is. The message ends with the way out."""
+    """Report that a run would use a state older than the deployed resources. The message ends with the fix."""
 
 
 def managed(document: Mapping[str, Any]) -> dict[str, str]:
-    """The id of everything that a state manages, by address."""
+    """Return the id of every resource that a state manages, by address."""
     found = {}
     for resource in document.get("resources", []):
         if resource["mode"] == "managed":
@@ -76,12 +76,12 @@ def managed(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def find(out: Path) -> list[ErroredState]:
-    """Those in the CLI's folder (cdktf.out)."""
+    """Return the states saved in the CLI's folder (cdktf.out)."""
     return [found for file in sorted(out.glob(f"stacks/*/{FILE}")) if (found := _read(file))]
 
 
 def refuse(out: Path, run: CliRun | None) -> None:
-    """Raises ErroredStateError where the run is about a stack whose last state is only in `out`."""
+    """Raise ErroredStateError if the run is for a stack whose latest state is only in `out`."""
     if run and run.command in _HARMLESS:
         return
     found = [each for each in find(out) if run is None or not run.patterns or run.selects(each.stack)]
@@ -92,9 +92,9 @@ def refuse(out: Path, run: CliRun | None) -> None:
 def _refusal(state: ErroredState) -> str:
     place = f" of {state.place}" if state.place else ""
     return (
-        f"{state.stack}: Terraform could not write the state{place} at the end of the last run, and left it in "
-        f"{state.file} ({state.says}).\nA run now would go by an older state, and build again what exists and is paid "
-        f"for. Nothing was changed. Have credentials that work, and then: ops push-state {state.stack}"
+        f"{state.stack}: Terraform could not write the state{place} at the end of the last run, and saved it in "
+        f"{state.file} ({state.says}).\nA run now would use an older state, and create resources that already exist a "
+        f"second time. Nothing was changed. With valid credentials, run: ops push-state {state.stack}"
     )
 
 
@@ -110,14 +110,14 @@ def _read(file: Path) -> ErroredState | None:
         assert document is not None
         managed(document), str(document["lineage"]), int(document["serial"])
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
-        document = None  # a full disk leaves half of it
+        document = None  # as after a full disk, which truncates the file
     return ErroredState(file.parent.name, file, written, place(file.parent), document)
 
 
 def place(folder: Path) -> str | None:
-    """The s3:// URL of the state that Terraform works on in this folder; None where it was not initialized for S3.
+    """Return the s3:// URL of the state that Terraform uses in this folder; None if it was not initialized for S3.
 
-    `terraform init` writes the backend down in a file that looks like a state.
+    `terraform init` records the backend in a file with the form of a state.
     """
     try:
         document = json.loads((folder / ".terraform" / "terraform.tfstate").read_text(encoding="utf-8"))

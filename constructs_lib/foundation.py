@@ -1,11 +1,12 @@
-"""A stack that others stand on: Terraform destroys nothing of it while their states hold anything.
+"""Protect a stack that others depend on: Terraform refuses to destroy it while their states hold resources.
 
-The CLI runs mlcore's destroy after the others', but takes a Terraform that was killed by a signal for one that
-succeeded (cdktf-cli 0.21.0: `onExit(({ exitCode }) => …)` of cli-core's models/pty-process.ts leaves out the signal).
-Then it would take the network and the file system from under machines that run.
+The CLI destroys mlcore after the other stacks, but treats a Terraform that was killed by a signal as successful
+(cdktf-cli 0.21.0: `onExit(({ exitCode }) => …)` in cli-core's models/pty-process.ts ignores the signal). It would then
+destroy the network and the file system while machines are running.
 
-A resource that depends on everything else of its stack is destroyed first, and nothing else is when its destroy-time
-provisioner fails: https://developer.hashicorp.com/terraform/language/resources/provisioners/syntax#destroy-time-provisioners
+A resource that depends on everything else in its stack is destroyed first. If its destroy-time provisioner fails, no
+other resource is destroyed:
+https://developer.hashicorp.com/terraform/language/resources/provisioners/syntax#destroy-time-provisioners
 """
 
 import json
@@ -27,9 +28,9 @@ _CHECK: Final = Path(__file__).parent / "holds_nothing.py"
 
 
 def keep_until_gone(stack: BaseStack, above: Sequence[str]) -> None:
-    """Has Terraform refuse to destroy `stack` while the state of a stack in `above` holds anything or is locked.
+    """Make Terraform refuse to destroy `stack` while the state of a stack in `above` holds resources or is locked.
 
-    Call it last: what is added to the stack afterwards is not protected.
+    Call it last: resources that are added to the stack afterwards are not protected.
     """
     deployment = stack.deployment
     resources = [one for one in stack.node.find_all() if isinstance(one, TerraformResource)]
@@ -40,7 +41,7 @@ def keep_until_gone(stack: BaseStack, above: Sequence[str]) -> None:
         "path_style": str(deployment.state_use_path_style).lower(),
         "states": json.dumps({each: deployment.state_key(each) for each in above}),
     }
-    # A destroy-time provisioner may refer to nothing but its own resource.
+    # A destroy-time provisioner may refer only to its own resource.
     environment = {name.upper(): f"${{self.input.{name}}}" for name in given}
     environment |= {"STACK": stack.node.id, "CHECK": literal(_CHECK.read_text(encoding="utf-8"))}
     provisioner = {"when": "destroy", "command": _COMMAND, "environment": environment}

@@ -1,7 +1,7 @@
-"""Refuses, with status 1 and the reason, unless the states of the named stacks hold nothing and nobody has locked them.
+"""Exit with status 1 and the reason unless the states of the named stacks are empty and unlocked.
 
-Terraform runs this text (`python3 -c`) before it destroys what those stacks stand on, so it imports nothing of ours.
-Its input is in the environment: BUCKET, REGION, PATH_STYLE ("true"), STATES (JSON: stack -> key of its state).
+Terraform runs this text (`python3 -c`) before it destroys what those stacks depend on, so it imports no module of this
+project. Its input is in the environment: BUCKET, REGION, PATH_STYLE ("true"), STATES (JSON: stack -> key of its state).
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import Any
 
 
 def main() -> int:
-    """Returns 0 when there is nothing above."""
+    """Return 0 if no stack depends on this one."""
     try:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
-        return refuse("this Python lacks boto3, with which to look: destroy from the shell that make shell opens")
+        return refuse("this Python lacks boto3, which the check needs: run make shell, and destroy from that shell")
     style: Any = {"addressing_style": "path" if os.environ["PATH_STYLE"] == "true" else "auto"}
     try:
         s3 = boto3.client("s3", region_name=os.environ["REGION"], config=Config(s3=style, retries={"mode": "standard"}))
@@ -27,27 +27,27 @@ def main() -> int:
             for reason in reasons(s3, os.environ["BUCKET"], stack, key, ClientError)
         ]
     except (BotoCoreError, ClientError, ValueError) as error:
-        return refuse(f"whether other stacks still stand on it could not be found out: {error}")
+        return refuse(f"the check for stacks that depend on it failed: {error}")
     if found:
-        return refuse("other stacks still stand on it:", *found)
+        return refuse("other stacks still depend on it:", *found)
     return 0
 
 
 def reasons(s3: Any, bucket: str, stack: str, key: str, missing: type[Exception]) -> list[str]:
-    """What of the stack is in the way, each with its way out."""
+    """Return each reason why the stack prevents the destroy, with its fix."""
     found = []
     body = read(s3, bucket, key, missing)
     state = json.loads(body) if body else {}
     count = sum(len(each["instances"]) for each in state.get("resources", []) if each["mode"] == "managed")
     if count:
-        found.append(f"{stack}: its state holds {count} resource{'' if count == 1 else 's'}: cdktf destroy {stack}")
+        found.append(f"{stack}: its state has {count} resource{'' if count == 1 else 's'}: cdktf destroy {stack}")
     if read(s3, bucket, f"{key}.tflock", missing) is not None:
-        found.append(f"{stack}: its state is locked: let that run end; if it is gone: ops unlock {stack}")
+        found.append(f"{stack}: its state is locked: wait for that run to end; if it is gone: ops unlock {stack}")
     return found
 
 
 def read(s3: Any, bucket: str, key: str, missing: type[Exception]) -> bytes | None:
-    """The object, or None where there is none."""
+    """Return the object, or None if it does not exist."""
     try:
         body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     except missing as error:
@@ -58,13 +58,11 @@ def read(s3: Any, bucket: str, key: str, missing: type[Exception]) -> bytes | No
 
 
 def refuse(*lines: str) -> int:
-    """Says why, for Terraform to repeat."""
+    """Print the reason, which Terraform repeats, and return status 1."""
     stack = os.environ["STACK"]
-    # Terraform has by now taken the outputs out of the state, before anything else.
-    way_back = (
-        f"Terraform has only forgotten its outputs, which the others read: cdktf deploy {stack} brings them back."
-    )
-    print(f"{stack} stays, and nothing of it was destroyed:", *lines, way_back, sep="\n  ", file=sys.stderr)
+    # Terraform removes the outputs from the state before it destroys anything.
+    restore = f"Terraform removed only its outputs, which the other stacks read. To restore them: cdktf deploy {stack}"
+    print(f"No resource of {stack} was destroyed:", *lines, restore, sep="\n  ", file=sys.stderr)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""IAM: policy documents and the role of a machine."""
+"""IAM policy documents, and the role of a machine."""
 
 import json
 from collections.abc import Sequence
@@ -26,15 +26,15 @@ SSM_CORE = "AmazonSSMManagedInstanceCore"
 def allow(
     actions: Sequence[str], resources: Sequence[str], condition: dict[str, dict[str, object]] | None = None
 ) -> Statement:
-    """One Allow statement; `condition` is operator -> key -> value(s)."""
+    """Return one Allow statement. condition: operator -> key -> value(s)."""
     statement: Statement = {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
     return statement | ({"Condition": condition} if condition else {})
 
 
 def deny_reading_parameters(*, but: str) -> Statement:
-    """No SSM parameter may be read but those whose names begin with `but`.
+    """Return a statement that denies reading every SSM parameter except those whose names start with `but`.
 
-    For roles with AmazonSSMManagedInstanceCore, which lets them read every parameter of the account, secrets too:
+    For roles with AmazonSSMManagedInstanceCore, which allows reading every parameter in the account, secrets included:
     https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonSSMManagedInstanceCore.html
     """
     actions = ["GetParameter", "GetParameters", "GetParametersByPath", "GetParameterHistory"]
@@ -46,28 +46,31 @@ def deny_reading_parameters(*, but: str) -> Statement:
 
 
 def policy_document(*statements: Statement) -> str:
-    """An IAM policy document as JSON."""
+    """Return an IAM policy document as JSON."""
     return lines(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, indent=2) + "\n")
 
 
 def efs_client(file_system_arn: str, access_point_arn: str, *, write: bool) -> Statement:
-    """Mounting one file system over its access point only: https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html"""
+    """Allow mounting one file system through one access point.
+
+    https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html
+    """
     actions = ["elasticfilesystem:ClientMount"] + (["elasticfilesystem:ClientWrite"] if write else [])
     return allow(actions, [file_system_arn], {"StringEquals": {"elasticfilesystem:AccessPointArn": access_point_arn}})
 
 
 def s3_prefix(uri: str | None, *, write: bool, key_arn: str | None = None) -> list[Statement]:
-    """Reading, or reading and writing, one `s3://bucket/prefix`; nothing where there is none.
+    """Allow reading, or reading and writing, one `s3://bucket/prefix`. Returns no statement for None.
 
-    key_arn: the customer-managed KMS key that the bucket's objects are encrypted with. Through S3 only; a multipart
-    upload decrypts too: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+    key_arn: the customer-managed KMS key that encrypts the bucket's objects; usable through S3 only. A multipart upload
+    needs Decrypt too: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
     """
     if uri is None:
         return []
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
     below = f"{prefix}/*" if prefix else "*"
-    # AbortMultipartUpload, or a broken upload of a checkpoint stays in the bucket, unseen and billed.
+    # AbortMultipartUpload: otherwise an interrupted upload stays in the bucket, invisible and billed.
     actions = ["s3:GetObject"] + (["s3:PutObject", "s3:AbortMultipartUpload"] if write else [])
     found = [
         allow(["s3:ListBucket"], [f"arn:aws:s3:::{bucket}"], {"StringLike": {"s3:prefix": [prefix, below]}}),
@@ -83,9 +86,9 @@ def s3_prefix(uri: str | None, *, write: bool, key_arn: str | None = None) -> li
 
 
 class ServiceRole(Construct):
-    """A role that one AWS service assumes, with one customer policy and the managed policies it needs.
+    """Create a role that one AWS service assumes, with one customer managed policy and any AWS managed policies.
 
-    `id` names the role, `policy_id` the policy and its attachment.
+    `id` is the address of the role, `policy_id` that of the policy and its attachment.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class ServiceRole(Construct):
         self._profile_name = deployment.prefixed_globally(name)
 
     def instance_profile(self) -> IamInstanceProfile:
-        """The instance profile (same id, same name) that gives the role to a machine. Call once."""
+        """Create the instance profile (same id, same name) that gives the role to a machine. Call once."""
         return IamInstanceProfile(
             Construct(self, "profile"), self.node.id, name=self._profile_name, role=self.role.name
         )

@@ -1,4 +1,4 @@
-"""An EBS volume whose content outlives it."""
+"""An EBS volume that is snapshotted on destroy and restored from the snapshot on the next deploy."""
 
 from cdktf import TerraformResourceLifecycle
 from cdktf_cdktf_provider_aws.data_aws_ebs_snapshot_ids import (
@@ -14,10 +14,10 @@ from constructs_lib.gp3 import Gp3Volume
 
 
 class KeptVolume(Construct):
-    """`aws_ebs_volume.<id>`: gp3, encrypted; a snapshot is taken when it is destroyed, and a new one starts from it.
+    """Create `aws_ebs_volume.<id>`: gp3, encrypted. Destroying it takes a snapshot, from which a new one starts.
 
-    name: the tag Name, by which its snapshots are found again.
-    restore: "latest" (this deployment's newest snapshot of it), "none" (a blank volume) or a snapshot's id.
+    name: the tag Name, by which its snapshots are found.
+    restore: "latest" (this deployment's newest snapshot of it), "none" (a blank volume) or a snapshot id.
     """
 
     def __init__(
@@ -44,22 +44,22 @@ class KeptVolume(Construct):
             snapshot_id=self._snapshot(id, name, restore, stack.deployment.name),
             final_snapshot=snapshot_on_destroy,
             tags={"Name": name},
-            # Looked up again at every plan, but only the first creation uses it.
+            # Every plan looks it up again, but only the creation uses it.
             lifecycle=TerraformResourceLifecycle(ignore_changes=["snapshot_id"]),
-            # The snapshot is waited for, and a first snapshot of a full volume takes its time.
+            # The destroy waits for the snapshot, and the first snapshot of a full volume takes long.
             timeouts=EbsVolumeTimeouts(delete="3h"),
         )
 
     def attach(self, id: str, instance_id: str) -> None:
-        """`aws_volume_attachment.<id>`."""
+        """Create `aws_volume_attachment.<id>`."""
         VolumeAttachment(
             Construct(self, "attachment"),
             id,
-            # A name EC2 wants; on the machine the volume is found by its id.
+            # EC2 requires a name; the machine finds the volume by its id.
             device_name="/dev/sdh",
             volume_id=self.volume.id,
             instance_id=instance_id,
-            # Pulling a mounted volume off a running machine loses what was not yet written.
+            # Detaching a mounted volume from a running machine loses unwritten data.
             stop_instance_before_detaching=True,
         )
 
@@ -68,8 +68,8 @@ class KeptVolume(Construct):
             return None
         if restore != "latest":
             return restore
-        # The ids come newest first. A snapshot that Terraform takes carries the volume's tags. One that is not complete
-        # yet is not passed over: EC2 then refuses, which is better than silently starting from older data.
+        # The ids are sorted newest first. A snapshot that Terraform takes has the volume's tags. An incomplete snapshot
+        # is not skipped: EC2 refuses it, which is better than starting from older data without notice.
         snapshots = DataAwsEbsSnapshotIds(
             Construct(self, "restore"),
             id,

@@ -1,4 +1,4 @@
-"""An EC2 machine: image looked up and pinned, IMDSv2, encrypted root, rebuilt when its boot files change."""
+"""An EC2 instance with a pinned image, IMDSv2 and an encrypted root volume, replaced when its boot files change."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ from constructs_lib.iam import ServiceRole
 
 
 class Machine(Construct):
-    """`aws_instance.<id>`, with `data.aws_ssm_parameter.<id>_ami` unless `ami` names an image.
+    """Create `aws_instance.<id>`, with `data.aws_ssm_parameter.<id>_ami` unless `ami` is given.
 
-    A looked-up image is ignored after creation, so that a new one never replaces a running machine; a named one is not.
-    role: of this machine alone, since its instance profile is made here.
-    Changed user data replaces the machine: changing it in place would stop the machine and not run it.
+    A looked-up image is ignored after creation, so that a new image never replaces a running machine. A given one is
+    not ignored. role: for this machine only, since its instance profile is created here.
+    Changed user data replaces the machine: an update in place would stop the machine without running the new user data.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Machine(Construct):
         lookup = None if ami else DataAwsSsmParameter(self, f"{id}_ami", name=image_parameter)
         ignored = ["ami"] if lookup else []
         if public_ip:
-            # Of a machine that is stopped the provider reads false, and would replace it at the next deploy:
+            # For a stopped machine, the provider reads false and would replace it at the next deploy:
             # https://github.com/hashicorp/terraform-provider-aws/issues/33775
             ignored.append("associate_public_ip_address")
         self.instance = Instance(
             self,
             id,
-            # insecure_value: a public AMI id is no secret, and `value` would hide it in every plan.
+            # insecure_value: `value` would hide the AMI id, which is public, in every plan.
             ami=lookup.insecure_value if lookup else ami,
             instance_type=instance_type,
             subnet_id=subnet_id,
@@ -74,6 +74,6 @@ class Machine(Construct):
             ),
             tags={"Name": name},
             lifecycle=TerraformResourceLifecycle(ignore_changes=ignored) if ignored else None,
-            # It never runs without its rights: not at its start, not while it stops.
+            # Depends on the policies, so that the role works from boot to shutdown.
             depends_on=role.attachments,
         )

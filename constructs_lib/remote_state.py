@@ -1,4 +1,4 @@
-"""What one stack reads of another: its outputs, from its state in S3 and nowhere else."""
+"""Read the outputs of one stack in another, from its state in S3."""
 
 import json
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from constructs_lib.base_stack import BaseStack
 from constructs_lib.deployment import Deployment
 from constructs_lib.terraform_text import writes_hcl
 
-# What an output reads as once the stack that published it is gone.
+# The value of an output after the stack that published it was destroyed.
 GONE: Final = "gone"
 
 
 def remote_state(
     scope: Construct, stack: str, *, deployment: Deployment, defaults: Mapping[str, Any]
 ) -> DataTerraformRemoteStateS3:
-    """The state of a stack of the same deployment, as `data.terraform_remote_state.<stack>`.
+    """Return the state of a stack in the same deployment, as `data.terraform_remote_state.<stack>`.
 
-    Terraform fails at plan with "Unable to find remote state" when that stack was never deployed.
-    defaults: what its outputs are once it was destroyed: without them even a destroy ends in "Unsupported attribute".
+    The plan fails with "Unable to find remote state" if that stack was never deployed.
+    defaults: the outputs after it was destroyed. Without them, even a destroy fails with "Unsupported attribute".
     """
     return DataTerraformRemoteStateS3(
         scope,
@@ -35,17 +35,17 @@ def remote_state(
 
 
 def require_outputs(above: BaseStack, stack: str) -> None:
-    """Has Terraform refuse every plan of `above` but a destroy while an output of `stack` is GONE.
+    """Make Terraform refuse every plan of `above` except a destroy while an output of `stack` is GONE.
 
-    A precondition of one resource refuses the whole plan, and a destroy does not ask for it:
+    A failed precondition of one resource fails the whole plan; a destroy does not evaluate it:
     https://developer.hashicorp.com/terraform/language/expressions/custom-conditions
-    It is that of a resource which is in Terraform's state only, since cdktf writes no precondition that HCL would take.
+    The resource exists in Terraform's state only. cdktf cannot write a precondition that is valid in HCL.
     """
     kind, id = "terraform_data", f"{_name(stack)}_is_there"
     condition = f'!strcontains(jsonencode(data.terraform_remote_state.{_name(stack)}.outputs), "\\"{GONE}\\"")'
     error = (
-        f"{stack} is not deployed, or was destroyed in part, and this stack stands on it: cdktf deploy {stack}. "
-        "To destroy this stack it is not needed."
+        f"This stack depends on {stack}, which is not deployed or was partly destroyed. Run: cdktf deploy {stack}. "
+        "You can destroy this stack without it."
     )
     if writes_hcl():
         above.add_hcl(

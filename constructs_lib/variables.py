@@ -1,27 +1,27 @@
-"""Every environment variable that steers a program of this project, and what becomes of it.
+"""Define how each environment variable that affects this project's programs is handled.
 
 Terraform, the AWS provider, the AWS SDKs, pip, pipenv, npm, Node, git, ssh, Python and the cdktf CLI read hundreds of
-variables that people set for other projects. Most are welcome here too (credentials, proxies, certificates, mirrors).
-The others are taken out of what the commands see, or refused where taking one out would hide what exists.
+variables that people set for other projects. Most are useful here too (credentials, proxies, certificates, mirrors).
+The others are cleared for the commands, or refused where clearing one would hide existing resources.
 
-Standard library only: set-up reads this with the system's Python.
+Standard library only: set-up imports this with the system's Python.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final, Literal, NamedTuple
 
-# kept: handed on. cleared: not handed on. refused: nothing runs while it is set. ours: set by this project.
+# kept: passed on. cleared: not passed on. refused: no command runs while it is set. ours: set by this project.
 Decision = Literal["kept", "cleared", "refused", "ours"]
-# shell: `make shell`. local: `make local` and its shell, which must reach the embedded AWS and nothing else.
-# set-up: what installs. app: main.py, when the CLI was started outside our shells; it can only refuse.
+# shell: `make shell`. local: `make local` and its shell, which must reach only the embedded AWS.
+# set-up: the installation. app: main.py, if the CLI was started outside our shells; it can only refuse.
 Place = Literal["shell", "local", "set-up", "app"]
 
 
 class Row(NamedTuple):
-    """What becomes of the variables that one of `names` matches. why: shown where something is cleared or refused.
+    """Define the handling of the variables that `names` match. why: shown when a variable is cleared or refused.
 
-    local, set_up: None means as in `shell`. harmless: a value with which it changes nothing. source: who reads it.
+    local, set_up: None means the same as `shell`. harmless: a value without effect. source: the program that reads it.
     """
 
     names: str
@@ -34,7 +34,7 @@ class Row(NamedTuple):
     harmless: str | None = None
 
     def at(self, place: Place) -> Decision:
-        """What becomes of it there."""
+        """Return the decision for that place."""
         if place == "app":
             return self.app
         return {"shell": self.shell, "local": self.local, "set-up": self.set_up}[place] or self.shell
@@ -56,15 +56,15 @@ _GIT: Final = "https://git-scm.com/docs/git#_environment_variables"
 _SSH: Final = "https://man.openbsd.org/ssh#ENVIRONMENT"
 _GO: Final = "https://pkg.go.dev/net/http#ProxyFromEnvironment"
 
-# The first row that matches a variable holds. What no row names is kept.
+# The first row that matches a variable applies. Variables without a row are kept.
 TABLE: Final = (
     # --- Terraform
     Row(
         "TF_WORKSPACE",
         _TERRAFORM,
         "refused",
-        "Terraform would keep every state under another key, where ops and the other stacks do not look: what is "
-        "deployed would seem gone. For a second deployment set deployment.name",
+        "Terraform would keep every state under another key, where ops and the other stacks cannot find it, so "
+        "deployed resources would seem to be missing. For a second deployment, set deployment.name",
         app="refused",
         harmless="default",
     ),
@@ -72,24 +72,24 @@ TABLE: Final = (
         "TF_DATA_DIR",
         _TERRAFORM,
         "cleared",
-        "all stacks would share one folder, and Terraform would offer to move one stack's state over another's",
+        "all stacks would share one folder, and Terraform would offer to overwrite one stack's state with another's",
         app="refused",
     ),
     Row(
         "TF_CLI_ARGS TF_CLI_ARGS_*",
         _TERRAFORM,
         "cleared",
-        "the CLI gives Terraform its arguments, and reads what it answers; cdktf --help lists its own options",
+        "the CLI passes Terraform its arguments and parses the output; cdktf --help lists the CLI's options",
         app="refused",
     ),
     Row(
         "TF_REATTACH_PROVIDERS",
         "https://developer.hashicorp.com/terraform/plugin/debugging",
         "cleared",
-        "another program would stand in for the AWS provider",
+        "another program would replace the AWS provider",
         app="refused",
     ),
-    Row("TF_INPUT", _TERRAFORM, "cleared", "the CLI answers Terraform's questions with what you tell it"),
+    Row("TF_INPUT", _TERRAFORM, "cleared", "the CLI passes your answers to Terraform's questions"),
     Row("TF_CLI_CONFIG_FILE TERRAFORM_CONFIG", _CLI_CONFIG, "ours"),  # a person's provider_installation is taken over
     Row("TF_PLUGIN_CACHE_DIR", _CLI_CONFIG, "ours"),  # one that several `terraform init` may use at once
     Row("TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE", _CLI_CONFIG, "ours"),
@@ -102,21 +102,21 @@ TABLE: Final = (
         "AWS_SSE_CUSTOMER_KEY",
         _S3_BACKEND,
         "cleared",
-        "Terraform would encrypt the states with that key, and neither ops nor the other stacks could read them",
+        "Terraform would encrypt the states with that key, so ops and the other stacks could not read them",
         app="refused",
     ),
     Row(
         "TF_AWS_IGNORE_TAGS_* TF_AWS_DEFAULT_TAGS_*",
         _PROVIDER,
         "cleared",
-        "ops finds what is deployed by the tags that the stacks set",
+        "ops finds deployed resources by the tags that the stacks set",
         app="refused",
     ),
     Row(
         "AWS_S3_ENDPOINT AWS_DYNAMODB_ENDPOINT AWS_IAM_ENDPOINT AWS_STS_ENDPOINT AWS_SSO_ENDPOINT TF_AWS_*_ENDPOINT",
         _S3_BACKEND,
         local="cleared",
-        why="the embedded AWS has one endpoint for everything",
+        why="the embedded AWS has one endpoint for all services",
     ),
     Row("TF_APPEND_USER_AGENT", _PROVIDER),
     # --- every AWS SDK, the AWS CLI
@@ -129,33 +129,33 @@ TABLE: Final = (
         local="ours",
     ),
     # AWS_ENDPOINT_URL_S3, AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, AWS_ROLE_ARN, AWS_CONTAINER_*, …
-    Row("AWS_*", _SDK, local="cleared", why="the embedded AWS is reached by what this shell sets, and nothing else"),
-    Row("BOTO_CONFIG", _SDK, local="cleared", why="it may name another endpoint or other credentials"),
+    Row("AWS_*", _SDK, local="cleared", why="this shell sets everything that is needed to reach the embedded AWS"),
+    Row("BOTO_CONFIG", _SDK, local="cleared", why="it may set another endpoint or other credentials"),
     # --- the cdktf CLI, its library and jsii
     Row(
         "CDKTF_AUTO_APPROVE",
         _CDKTF,
         "cleared",
-        "deploy and destroy would not ask; give --auto-approve where that is meant",
+        "deploy and destroy would not ask for approval; use the option --auto-approve instead",
     ),
     Row(
         "CDKTF_IGNORE_MISSING_STACK_DEPENDENCIES",
         _CDKTF,
         "cleared",
-        "mlcore could be destroyed from under the stacks that stand on it",
+        "mlcore could be destroyed while other stacks depend on it",
     ),
     Row(
         "CDKTF_APP CDKTF_STACKS CDKTF_VAR CDKTF_VAR_FILE CDKTF_HCL CDKTF_SKIP_SYNTH CDKTF_MIGRATE_STATE "
         "CDKTF_REFRESH_ONLY CDKTF_CONTEXT_JSON SYNTH_HCL_OUTPUT",
         _CDKTF,
         "cleared",
-        "it would change what every cdktf command does; give it as an option of the one that is meant",
+        "it would affect every cdktf command; use the option of the command instead",
     ),
     Row("CDKTF_OUTPUT", _CDKTF, local="ours"),
     Row("CDKTF_DISABLE_PLUGIN_CACHE_ENV DISABLE_VERSION_CHECK", _CDKTF, "ours"),
     Row("TERRAFORM_BINARY_NAME", _CDKTF, "ours"),
     Row("CDKTF_*", _CDKTF),
-    Row("JSII_RUNTIME", _JSII, "cleared", "the bindings were tried with the runtime that they bring"),
+    Row("JSII_RUNTIME", _JSII, "cleared", "the bindings were tested with their own runtime"),
     Row("JSII_*", _JSII),
     # --- pip and pipenv
     Row("PIP_USER", _PIP, set_up="ours"),  # 0: `user = true` in a pip.conf has no place in a virtual environment either
@@ -165,10 +165,10 @@ TABLE: Final = (
         "PIP_KEYRING_PROVIDER PIP_DISABLE_PIP_VERSION_CHECK PIP_NO_INPUT PIP_PROGRESS_BAR PIP_NO_COLOR",
         _PIP,
     ),
-    Row("PIP_*", _PIP, set_up="cleared", why="the lock file says what is installed, and it belongs into .venv"),
+    Row("PIP_*", _PIP, set_up="cleared", why="the lock file determines what is installed, into .venv"),
     Row("PIPENV_PYPI_MIRROR PIPENV_CACHE_DIR PIPENV_TIMEOUT PIPENV_INSTALL_TIMEOUT PIPENV_MAX_RETRIES", _PIPENV),
     Row("PIPENV_VENV_IN_PROJECT PIPENV_IGNORE_VIRTUALENVS PIPENV_NOSPIN PIPENV_PIPFILE", _PIPENV, set_up="ours"),
-    Row("PIPENV_*", _PIPENV, set_up="cleared", why="the lock file says what is installed, and it belongs into .venv"),
+    Row("PIPENV_*", _PIPENV, set_up="cleared", why="the lock file determines what is installed, into .venv"),
     # --- npm and Node
     Row(
         "NPM_CONFIG_REGISTRY NPM_CONFIG_*:REGISTRY NPM_CONFIG_//* NPM_CONFIG_CA NPM_CONFIG_CAFILE NPM_CONFIG_CERT "
@@ -178,22 +178,27 @@ TABLE: Final = (
         "NPM_CONFIG_UPDATE_NOTIFIER",
         _NPM,
     ),
-    Row("NPM_CONFIG_*", _NPM, set_up="cleared", why="the lock file says what is installed, and it belongs here"),
-    Row("NODE_ENV", _NPM, set_up="cleared", why="npm would leave out what the tests use"),
-    Row("NODE_PRESERVE_SYMLINKS NODE_PRESERVE_SYMLINKS_MAIN", _NODE, "cleared", "the cdktf CLI is started by a link"),
+    Row("NPM_CONFIG_*", _NPM, set_up="cleared", why="the lock file determines what is installed, into this folder"),
+    Row("NODE_ENV", _NPM, set_up="cleared", why="npm would not install the packages for the tests"),
+    Row(
+        "NODE_PRESERVE_SYMLINKS NODE_PRESERVE_SYMLINKS_MAIN",
+        _NODE,
+        "cleared",
+        "the cdktf CLI is started through a symbolic link",
+    ),
     Row("NODE_OPTIONS NODE_EXTRA_CA_CERTS NODE_USE_ENV_PROXY NODE_*", _NODE),
     # --- Python
     Row(
         "PYTHONHOME PYTHONPLATLIBDIR PYTHONEXECUTABLE",
         _PYTHON,
         "cleared",
-        "Python would look for its library elsewhere than in .venv",
+        "Python would search for its library outside .venv",
     ),
-    Row("PYTHONPATH", _PYTHON, "cleared", "other packages would come before those of the lock file"),
+    Row("PYTHONPATH", _PYTHON, "cleared", "other packages would take precedence over those of the lock file"),
     Row("PYTHONSAFEPATH", _PYTHON, "cleared", "main.py would not find the packages beside it"),
-    Row("PYTHONINSPECT", _PYTHON, "cleared", "every Python would wait for input at its end"),
-    Row("PYTHONOPTIMIZE", _PYTHON, "cleared", "the bindings' checks of types, which catch mistakes, would be left out"),
-    Row("PYTHONWARNINGS", _PYTHON, "cleared", "a warning of somebody's package could end a command"),
+    Row("PYTHONINSPECT", _PYTHON, "cleared", "every Python program would wait for input at its end"),
+    Row("PYTHONOPTIMIZE", _PYTHON, "cleared", "the type checks of the bindings would be disabled"),
+    Row("PYTHONWARNINGS", _PYTHON, "cleared", "a warning from any package could abort a command"),
     Row("PYTHONUTF8", _PYTHON, "ours"),
     Row("PYTHONIOENCODING", _PYTHON),  # the terminal's
     Row("VIRTUAL_ENV", _PYTHON, "ours"),
@@ -204,12 +209,12 @@ TABLE: Final = (
         "GIT_NAMESPACE GIT_PREFIX",
         _GIT,
         "cleared",
-        "git would take another repository for the one it is in, as in a hook",
+        "git would use another repository than the current one, as in a hook",
     ),
     Row("GIT_*", _GIT),
     Row("SSH_*", _SSH),
     Row("RSYNC_*", "https://download.samba.org/pub/rsync/rsync.1#ENVIRONMENT_VARIABLES"),
-    # --- the way out, for all of them
+    # --- proxies and certificates, for all of them
     Row("NO_PROXY no_proxy", _GO, local="ours"),
     Row("HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy", _GO),
     Row(
@@ -220,19 +225,19 @@ TABLE: Final = (
 
 
 class Found(NamedTuple):
-    """A variable that is set, and its row."""
+    """Pair a variable that is set with its row."""
 
     name: str
     row: Row
 
 
 class RefusedVariableError(Exception):
-    """A variable is set with which nothing may run; the message says why and what to do."""
+    """Report that a refused variable is set. The message has the reason and the fix."""
 
 
 def row_of(name: str) -> Row | None:
-    """The row that holds for a variable; None when no program of this project reads it."""
-    # npm takes any case, and - for _.
+    """Return the row for a variable; None if no program of this project reads it."""
+    # npm ignores case, and treats - as _.
     read = name.upper().replace("-", "_") if name.lower().startswith("npm_config_") else name
     for row in TABLE:
         if any(fnmatchcase(read, pattern) for pattern in row.names.split()):
@@ -241,7 +246,7 @@ def row_of(name: str) -> Row | None:
 
 
 def found(variables: Mapping[str, str], place: Place, decision: Decision) -> list[Found]:
-    """What of `variables` that decision falls on."""
+    """Return the variables to which the decision applies."""
     rows = ((name, row_of(name)) for name in variables)
     return [
         Found(name, row)
@@ -251,24 +256,24 @@ def found(variables: Mapping[str, str], place: Place, decision: Decision) -> lis
 
 
 def cleaned(variables: Mapping[str, str], place: Place) -> dict[str, str]:
-    """The variables without those that are cleared or refused there."""
+    """Return the variables without those that are cleared or refused there."""
     rows = {name: row_of(name) for name in variables}
     gone = {name for name, row in rows.items() if row and row.at(place) in ("cleared", "refused")}
     return {name: value for name, value in variables.items() if name not in gone}
 
 
 def refuse(variables: Mapping[str, str], place: Place) -> None:
-    """Raises RefusedVariableError when one is set that is refused there."""
+    """Raise RefusedVariableError if a variable is set that is refused there."""
     if refused := found(variables, place, "refused"):
         raise RefusedVariableError("\n".join(_refusals(refused, place)))
 
 
 def _refusals(refused: Iterable[Found], place: Place) -> Iterator[str]:
     for name, row in refused:
-        or_shell = ", or use make shell, which leaves it out" if place == "app" and row.shell == "cleared" else ""
+        or_shell = ", or use make shell, which clears it" if place == "app" and row.shell == "cleared" else ""
         yield f"{name} is set in the environment: {row.why}. Unset it (unset {name}){or_shell}"
 
 
 def left_out(variables: Mapping[str, str], place: Place) -> list[str]:
-    """A line for each variable that a person has set and that is cleared there."""
-    return [f"{name} is left out: {row.why}" for name, row in found(variables, place, "cleared")]
+    """Return a line for each variable that is set and cleared there."""
+    return [f"{name} is cleared: {row.why}" for name, row in found(variables, place, "cleared")]

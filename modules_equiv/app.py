@@ -21,7 +21,7 @@ from modules_equiv.train_model_dev.stack import TrainModelDevStack
 
 
 def add_stacks(app: App, settings: Settings) -> dict[str, BaseStack]:
-    """The four stacks by name, mlcore first; no dependencies declared."""
+    """Return the four stacks by name, mlcore first, without declared dependencies."""
     deployment, key_name = settings.stack_deployment(), settings.access.ssh_keypair_name
     restored = settings.mlcore.restored_folder is not None
     stacks: list[BaseStack] = [
@@ -41,9 +41,9 @@ def add_stacks(app: App, settings: Settings) -> dict[str, BaseStack]:
 
 
 def synthesize(settings: Settings, run: CliRun | None) -> None:
-    """Writes every stack to the folder the CLI named (cdktf.out), with the dependencies that `run` can bear.
+    """Write every stack to the CLI's folder (cdktf.out), with the dependencies that `run` allows.
 
-    Raises, with nothing written, LimitError when a stack costs more than the settings allow, and ProtectedError when
+    Raises, before anything is written, LimitError if a stack costs more than the settings allow, and ProtectedError if
     the run would destroy what they protect.
     """
     app = App()

@@ -1,4 +1,4 @@
-"""The limit on what a stack may cost an hour: refuses what is known to cost more, and what nobody can tell."""
+"""Enforce the limit on a stack's hourly cost: refuse stacks that cost more, or whose cost is unknown."""
 
 import os
 import textwrap
@@ -13,17 +13,17 @@ from constructs_lib.base_stack import BaseStack
 from constructs_lib.cli_run import CliRun
 from constructs_lib.stack_cost import Item, StackCost
 
-# The commands that build something, or show what would be built. Every other one works whatever anything costs.
+# The commands that create resources, or show what would be created. The limit does not apply to other commands.
 _LIMITED: Final = frozenset({"deploy", "diff", "synth", "watch"})
 # The CLI sets it for the app (cdktf-cli 0.21.0, cdktn-cli 0.24.0).
 _SET_BY_CLI: Final = "CDKTF_CONTEXT_JSON"
 _WIDTH: Final = 80
-# The items that cost by the hour and can be dear: without their price a sum says nothing.
+# The items that cost by the hour and can be expensive: without their price, the sum is meaningless.
 _MACHINES: Final = frozenset({"machine", "notebook"})
 
 
 class LimitError(Exception):
-    """A stack costs more than the limit, or nobody can tell. str() is the whole message, 80 columns wide."""
+    """Report a stack that costs more than the limit, or an unknown amount. str() is the message, 80 columns wide."""
 
 
 def check_limit(
@@ -32,12 +32,12 @@ def check_limit(
     run: CliRun | None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Raises LimitError when a stack's known cost is over `limit` (dollars an hour), or the limit cannot be kept.
+    """Raise LimitError if a stack's known cost is over `limit` (dollars an hour), or the limit cannot be checked.
 
-    It cannot where the region's prices, or a machine's own, are not known; what is charged by use is only warned of.
-    All stacks count, whichever the run is about: a later `cdktf deploy --skip-synth` takes what is written now. But a
-    machine without a price is refused only to the commands that name its stack: train-model-dev always has one.
-    A run of the CLI whose command cannot be told may be a destroy, so there it only warns.
+    It cannot be checked without the prices of the region or of a machine. Charges by usage only cause a warning.
+    All stacks are checked, not only those of the run: a later `cdktf deploy --skip-synth` uses the files written now.
+    But a machine without a price is refused only if the command selects its stack: train-model-dev always has one.
+    If the CLI's command is unknown, it may be a destroy, so there is only a warning.
     """
     if limit is None or (run is not None and run.command not in _LIMITED):
         return
@@ -51,17 +51,17 @@ def check_limit(
         known = f"at least {_hour(cost.running)} an hour" if not cost.nothing_known else "an unknown amount"
         if cost in over or cost in blind:
             Annotations.of(stacks[name]).add_warning(
-                f"{name} costs {known}, and the limit is {_as_written(limit)} (deployment.max_hourly_usd). It is not "
-                "refused only because this command cannot be told from a destroy."
+                f"{name} costs {known}, and the limit is {_as_written(limit)} (deployment.max_hourly_usd). It was not "
+                "refused because this command may be a destroy."
             )
         if cost.unknown:
             Annotations.of(stacks[name]).add_warning(
-                f"deployment.max_hourly_usd: {name} costs {known}; not known and not counted: {_names(cost.unknown)}."
+                f"deployment.max_hourly_usd: {name} costs {known}; unknown and not counted: {_names(cost.unknown)}."
             )
 
 
 def _cannot_tell(cost: StackCost, *, named: bool) -> bool:
-    """Whether what is known of the stack's cost says nothing about the limit. named: the command names the stack."""
+    """Return True if the stack's cost cannot be compared with the limit. named: the command selects the stack."""
     if prices.other_region(cost.region):
         return True
     return named and any(item.part in _MACHINES and item.running is None for item in cost.items)
@@ -69,30 +69,30 @@ def _cannot_tell(cost: StackCost, *, named: bool) -> bool:
 
 def _refusal(over: Sequence[StackCost], blind: Sequence[StackCost], limit: Decimal) -> str:
     parts = [
-        "Over the limit of what a stack may cost. Nothing was synthesized or changed."
+        "The cost limit is exceeded. Nothing was synthesized or changed."
         if over
-        else "The limit of what a stack may cost cannot be kept. Nothing was synthesized or\nchanged."
+        else "The cost limit cannot be checked. Nothing was synthesized or changed."
     ]
     named = f"{_as_written(limit)} (deployment.max_hourly_usd)"
     for cost in over:
-        said = f"{cost.name} costs at least {_hour(cost.running)} an hour while it runs; the limit is {named}."
-        parts.append(_itemised(said, cost))
+        head = f"{cost.name} costs at least {_hour(cost.running)} an hour while it runs; the limit is {named}."
+        parts.append(_itemised(head, cost))
     for cost in blind:
         if cost in over:
             continue
-        why = prices.other_region(cost.region) or "a machine's own price is not known"
-        parts.append(_itemised(f"The limit of {named} cannot be kept for {cost.name}: {why}.", cost))
-    ways = []
+        why = prices.other_region(cost.region) or "the price of a machine is unknown"
+        parts.append(_itemised(f"The limit of {named} cannot be checked for {cost.name}: {why}.", cost))
+    fixes = []
     if over:
-        ways.append("choose a smaller machine or slower disks (settings.toml), or raise deployment.max_hourly_usd")
+        fixes.append("choose a smaller machine or slower disks (settings.toml), or raise deployment.max_hourly_usd")
     if blind:
-        # In another region every stack is refused, whatever the command names.
-        apart = "" if any(prices.other_region(cost.region) for cost in blind) else ", or leave the stack out"
-        ways.append(f"unset deployment.max_hourly_usd where you know the price yourself{apart}")
+        # In another region every stack is refused, whichever stacks the command selects.
+        apart = "" if any(prices.other_region(cost.region) for cost in blind) else ", or omit the stack"
+        fixes.append(f"unset deployment.max_hourly_usd if you know the price yourself{apart}")
     parts.append(
         textwrap.fill(
-            f"fix: {'; '.join(ways)} (ML_INFRA_DEPLOYMENT__MAX_HOURLY_USD=… for one command, empty for no limit). "
-            "`python -m ops cost` shows what everything costs. `cdktf destroy` is never refused for its price.",
+            f"fix: {'; '.join(fixes)} (ML_INFRA_DEPLOYMENT__MAX_HOURLY_USD=… for one command, empty for no limit). "
+            "`python -m ops cost` shows all costs. The limit does not apply to `cdktf destroy`.",
             _WIDTH,
             break_on_hyphens=False,
         )
@@ -100,17 +100,17 @@ def _refusal(over: Sequence[StackCost], blind: Sequence[StackCost], limit: Decim
     return "\n\n".join(parts)
 
 
-def _itemised(said: str, cost: StackCost) -> str:
+def _itemised(head: str, cost: StackCost) -> str:
     return "\n".join(
         [
-            textwrap.fill(said, _WIDTH, break_on_hyphens=False),
+            textwrap.fill(head, _WIDTH, break_on_hyphens=False),
             *(_line(item, known=prices.other_region(cost.region)) for item in sorted(cost.items, key=_dearest_first)),
         ]
     )
 
 
 def _line(item: Item, *, known: str | None) -> str:
-    """known: why nothing is known of all of them, where it is said already."""
+    """Return one item as text. known: a note that applies to all items and is shown above."""
     amount = "unknown" if item.running is None else f"{_hour(item.running)}"
     head = f"   {amount:>10}  "
     text = f"{item.part}, {item.detail} ({item.address})" if item.detail else f"{item.part} ({item.address})"

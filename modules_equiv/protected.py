@@ -1,4 +1,4 @@
-"""A destroy that would stop at the shared file system is refused before it has taken down anything else."""
+"""Refuse a destroy that would fail at the shared file system, before it destroys anything else."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ _WIDTH: Final = 80
 
 
 class ProtectedError(Exception):
-    """The run would destroy what the settings protect. str() is the whole message, 80 columns wide."""
+    """Report a run that would destroy what the settings protect. str() is the whole message, 80 columns wide."""
 
 
 def check_protection(run: CliRun | None, *, allow_efs_destroy: bool, core: str, stacks: Sequence[str]) -> None:
-    """Raises ProtectedError when the run is a destroy that takes in `core`, whose file system the settings protect.
+    """Raise ProtectedError if the run is a destroy that includes `core`, whose file system the settings protect.
 
-    Terraform refuses it too (prevent_destroy), but only when its turn comes, and `core` is destroyed last. A run of the
-    CLI whose command cannot be told is left to Terraform.
+    Terraform refuses it too (prevent_destroy), but only after the other stacks, since `core` is destroyed last. If the
+    CLI's command is unknown, the check is left to Terraform.
     """
     if allow_efs_destroy or run is None or run.command != "destroy" or not run.selects(core):
         return
@@ -25,9 +25,9 @@ def check_protection(run: CliRun | None, *, allow_efs_destroy: bool, core: str, 
         stack for stack in stacks if stack != core
     ]
     paragraphs = [
-        f"{core} holds the shared file system with every checkpoint on it, and is protected. Nothing was destroyed.",
+        f"{core} contains the shared file system with every checkpoint, and is protected. Nothing was destroyed.",
         "To destroy everything else:",
-        "The file system and its content too: set mlcore.allow_efs_destroy = true in settings.toml, or once",
+        "To destroy the file system and its content too, set mlcore.allow_efs_destroy = true in settings.toml, or run:",
     ]
     filled = [textwrap.fill(text, _WIDTH, break_on_hyphens=False) for text in paragraphs]
     asked = " ".join(f"'{pattern}'" if "*" in pattern or "?" in pattern else pattern for pattern in run.patterns)

@@ -58,11 +58,11 @@ class TrainModelStack(BaseStack):
         if machine_type.notice:
             Annotations.of(self).add_warning(machine_type.notice)
         if machine_type.family == "neuron" and not config.ami and config.root_volume.size_gb < NEURON_ROOT_GIB:
-            # A warning: it is the image that decides, when the machine is launched.
+            # Only a warning: the size of the image is known when the machine is launched.
             Annotations.of(self).add_warning(
-                f"{machine_type.name}: AWS asks for a root volume of {NEURON_ROOT_GIB} GiB with its image, and "
-                f"train_model.root_volume.size_gb is {config.root_volume.size_gb}. EC2 refuses one that is smaller "
-                f"than the image, after the stack's other parts were made. Set it to {NEURON_ROOT_GIB}."
+                f"{machine_type.name}: its image needs a root volume of {NEURON_ROOT_GIB} GiB, but "
+                f"train_model.root_volume.size_gb is {config.root_volume.size_gb}. EC2 will refuse a volume smaller "
+                f"than the image, after the stack's other resources were created. Set it to {NEURON_ROOT_GIB}."
             )
 
         self.status = BootStatus(self, "worker")

@@ -58,7 +58,7 @@ def test_the_refusal_has_a_type_of_its_own() -> None:
     second = Vpc(Construct(stack, "b"), "core", cidr_block="10.0.0.0/16")
 
     assert stack._allocate_logical_id(first) == "core"
-    with pytest.raises(DuplicateAddressError, match="give one of the two another id"):
+    with pytest.raises(DuplicateAddressError, match="change one of the two ids"):
         stack._allocate_logical_id(second)
 
 

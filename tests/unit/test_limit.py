@@ -70,14 +70,14 @@ class TestRefused:
         lines = finished.stderr.splitlines()
         words = " ".join(finished.stderr.split())
 
-        assert lines[0] == "Over the limit of what a stack may cost. Nothing was synthesized or changed."
+        assert lines[0] == "The cost limit is exceeded. Nothing was synthesized or changed."
         # 35 / 730 = 0.0479 and 25 / 730 = 0.0342; the dearest comes first.
         machine = lines.index("      $4.6016  machine, g6.12xlarge (aws_instance.worker)")
         assert lines[machine + 1] == "      $0.0479  data disk MiB/s, 875 over 125 (aws_ebs_volume.msls)"
         assert lines[machine + 2] == "      $0.0342  data disk IOPS, 5,000 over 3,000 (aws_ebs_volume.msls)"
         assert "unknown log group, kept 90 days (aws_cloudwatch_log_group.training): $0.50 a GB written" in words
         assert "raise deployment.max_hourly_usd (ML_INFRA_DEPLOYMENT__MAX_HOURLY_USD=" in words
-        assert "`cdktf destroy` is never refused for its price." in words
+        assert "The limit does not apply to `cdktf destroy`." in words
         assert max(map(len, lines)) <= 80
         assert "stats-monitor" not in finished.stderr
 
@@ -99,18 +99,16 @@ class TestCannotBeKept:
         lines, words = finished.stderr.splitlines(), " ".join(finished.stderr.split())
 
         assert (finished.returncode, written) == (1, [])
-        assert words.startswith(
-            "The limit of what a stack may cost cannot be kept. Nothing was synthesized or changed."
-        )
+        assert words.startswith("The cost limit cannot be checked. Nothing was synthesized or changed.")
         for stack in ALL:
             assert (
-                f"The limit of $1,000.00 (deployment.max_hourly_usd) cannot be kept for {stack}: the price table is of "
-                "us-east-1, not of eu-west-1."
+                f"The limit of $1,000.00 (deployment.max_hourly_usd) cannot be checked for {stack}: the price table is "
+                "of us-east-1, not of eu-west-1."
             ) in words
         assert "      unknown  machine, g6.12xlarge (aws_instance.worker)" in lines
         assert "      unknown  NAT gateway (aws_nat_gateway.nat)" in lines
-        assert "fix: unset deployment.max_hourly_usd where you know the price yourself (ML_INFRA_" in words
-        assert "`cdktf destroy` is never refused for its price." in words
+        assert "fix: unset deployment.max_hourly_usd if you know the price yourself (ML_INFRA_" in words
+        assert "The limit does not apply to `cdktf destroy`." in words
         assert max(map(len, lines)) <= 80
         assert "Traceback" not in finished.stderr
 
@@ -123,13 +121,13 @@ class TestCannotBeKept:
 
         assert (finished.returncode, written) == (1, [])
         assert (
-            "The limit of $1,000.00 (deployment.max_hourly_usd) cannot be kept for train-model-dev: a machine's own "
-            "price is not known."
+            "The limit of $1,000.00 (deployment.max_hourly_usd) cannot be checked for train-model-dev: the price of a "
+            "machine is unknown."
         ) in words
         assert (
             "unknown notebook, ml.t3.medium (aws_sagemaker_notebook_instance.notebook_instance): SageMaker's" in words
         )
-        assert "or leave the stack out" in words
+        assert "or omit the stack" in words
         assert "for train-model:" not in words
 
     def test_and_is_over_in_another_stack(self, tmp_path: Path) -> None:
@@ -138,7 +136,7 @@ class TestCannotBeKept:
 
         assert (finished.returncode, written) == (1, [])
         assert "train-model costs at least $4.7035 an hour" in words
-        assert "cannot be kept for train-model-dev" in words
+        assert "cannot be checked for train-model-dev" in words
         assert "raise deployment.max_hourly_usd; unset deployment.max_hourly_usd" in words
 
 
@@ -190,15 +188,15 @@ class TestNotRefused:
         assert (finished.returncode, written) == (0, ALL)
         manifest = (tmp_path / "cdktf.out" / "manifest.json").read_text(encoding="utf-8")
         assert "train-model costs at least $4.7035 an hour, and the limit is $1.00" in manifest
-        assert "cannot be told from a destroy" in manifest
+        assert "this command may be a destroy" in manifest
 
     def test_below_the_limit_the_unknown_is_named(self, tmp_path: Path) -> None:
         finished, written = run_app(tmp_path, "synth", DEPLOYMENT__MAX_HOURLY_USD="4.71")
 
         assert (finished.returncode, written) == (0, ALL)
         manifest = (tmp_path / "cdktf.out" / "manifest.json").read_text(encoding="utf-8")
-        assert "train-model-dev costs an unknown amount; not known and not counted: notebook (" in manifest
-        assert "mlcore costs at least $0.0602 an hour; not known and not counted: backups (" in manifest
+        assert "train-model-dev costs an unknown amount; unknown and not counted: notebook (" in manifest
+        assert "mlcore costs at least $0.0602 an hour; unknown and not counted: backups (" in manifest
 
     def test_by_hand_the_unknown_is_named(self, tmp_path: Path) -> None:
         finished, written = run_app(tmp_path, DEPLOYMENT__MAX_HOURLY_USD="4.71")

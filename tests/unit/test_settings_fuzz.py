@@ -160,7 +160,10 @@ def test_what_tomllib_has_no_error_for(tmp_path: Path) -> None:
     assert reason(f"x = {'[' * 2000}", tmp_path) == (deep, None)
     assert reason(f"x = {'[' * 50}{']' * 50}", tmp_path) == (deep, None)
     assert reason("x = 0x" + "f" * 5000, tmp_path) == ("A number does not fit into 64 bits, TOML's limit.", None)
-    assert reason(b"#" * 1_000_001, tmp_path)[0] == "The file is larger than 1,000,000 bytes, so it is not a settings file."
+    assert (
+        reason(b"#" * 1_000_001, tmp_path)[0]
+        == "The file is larger than 1,000,000 bytes, so it is not a settings file."
+    )
 
 
 def test_a_device_without_an_end_is_not_read_to_its_end() -> None:

@@ -186,7 +186,7 @@ def test_the_app_refuses_what_nobody_took_out() -> None:
     assert "Traceback" not in ended.stderr
     for name in wrong:
         assert f"{name} is set in the environment: " in ended.stderr
-    assert "make shell, which leaves it out" in ended.stderr
+    assert "make shell, which clears it" in ended.stderr
 
 
 def test_a_shell_that_may_not_open_says_which_variable(
@@ -206,7 +206,7 @@ def test_a_shell_says_what_it_leaves_out(capfd: pytest.CaptureFixture[str], monk
 
     said = capfd.readouterr()
     assert said.out == "it is gone\n"
-    assert "shell: TF_DATA_DIR is left out: all stacks would share one folder" in said.err
+    assert "shell: TF_DATA_DIR is cleared: all stacks would share one folder" in said.err
 
 
 def test_what_a_start_up_file_sets_again_is_taken_out_of_an_interactive_shell(
