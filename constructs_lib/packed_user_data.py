@@ -1,13 +1,13 @@
-"""User data of EC2 machines: the same as in user_data.py, a fifth smaller, since it is bytes and not text.
+"""Render user data of EC2 machines as bytes: the same content as in user_data.py, in a fifth less space.
 
-It is gzip, which cloud-init takes (https://github.com/canonical/cloud-init/blob/20.2/doc/rtd/topics/format.rst). What
-Terraform fills in later cannot be in what gzip holds, whose checksum is made here, and compressing it differs with the
-version of whoever does it. The header of RFC 1952 is under no checksum and is not compressed:
+The format is gzip, which cloud-init accepts (https://github.com/canonical/cloud-init/blob/20.2/doc/rtd/topics/format.rst).
+Values that Terraform fills in later cannot be part of gzip's content, because its checksum is computed here. The header
+of RFC 1952 has no checksum and is not compressed:
 
-    extra field "ml"    the files and the values that are known, by bzip2
-    file name           fills up to where base 64 can be continued
+    extra field "ml"    the files and the known values, compressed with bzip2
+    file name           padding to a multiple of three bytes, so that base 64 can be continued
     comment             the values that only Terraform knows
-    content             as it is: the script that unpacks all of these, from where cloud-init keeps what it was given
+    content             uncompressed: the script that unpacks the others from the file in which cloud-init stores them
 """
 
 import base64
@@ -38,7 +38,7 @@ from constructs_lib.user_data import (
 RAW: Final = "/var/lib/cloud/instance/user-data.txt"
 
 _BEFORE_EXTRA: Final = 16
-# A value that Terraform fills in is counted as so long.
+# The assumed length of a value that Terraform fills in.
 _LATER_BYTES: Final = 64
 
 _SCRIPT: Final = f"""\
@@ -58,7 +58,7 @@ exec {FOLDER}/"""
 
 
 def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit: int = USER_DATA_LIMIT) -> str:
-    """A Terraform expression for `user_data_base64`. Arguments and errors as of user_data.render."""
+    """Return a Terraform expression for `user_data_base64`. Arguments and errors: as for user_data.render."""
     check(values, files, main)
     later = {key: value for key, value in values.items() if REFERENCE.search(value)}
     packed = compressed(files, {key: value for key, value in values.items() if key not in later})
@@ -74,9 +74,9 @@ def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit
 
 
 def filled(user_data: str, value: Callable[[str], str]) -> bytes:
-    """What Terraform makes of an expression of `render`, once it knows the value of each reference in it.
+    """Evaluate an expression of `render` as Terraform does, with the value of each reference in it.
 
-    Raises UserDataError for another text.
+    Raises UserDataError for any other text.
     """
     head, pieces, tail = _pieces(user_data)
     lines = "".join(value(reference) if reference else text for text, reference in pieces)
@@ -84,23 +84,23 @@ def filled(user_data: str, value: Callable[[str], str]) -> bytes:
 
 
 def unpacked(user_data: str | bytes) -> dict[str, str]:
-    """The files in rendered user data, or in what Terraform made of it: what the machine will find in FOLDER.
+    """Return the files in rendered or evaluated user data by name, as the machine will find them in FOLDER.
 
-    Raises UserDataError where there are none.
+    Raises UserDataError if there are none.
     """
     return {name: text for name, text in _texts(user_data).items() if name != VALUES}
 
 
 def values(user_data: str | bytes) -> dict[str, str]:
-    """The values in rendered user data, or in what Terraform made of it; until then, references as `${address}`.
+    """Return the values in rendered or evaluated user data; before evaluation, references are `${address}`.
 
-    Raises UserDataError where there are none.
+    Raises UserDataError if there are none.
     """
     return dict(line.split("=", 1) for line in _texts(user_data)[VALUES].splitlines() if line)
 
 
 def script(user_data: bytes) -> str:
-    """What cloud-init runs."""
+    """Return the script that cloud-init runs."""
     return gzip.decompress(user_data).decode()
 
 
@@ -116,7 +116,7 @@ def _texts(user_data: str | bytes) -> dict[str, str]:
 
 
 def _pieces(user_data: str) -> tuple[str, list[tuple[str, str]], str]:
-    """Base 64, then texts and references (one of the two is empty), then base 64."""
+    """Split an expression into base 64, pairs of text and reference (one of each pair is empty), and base 64."""
     lines = r'base64encode\(join\("", \[(.*), substr\(.*\)\]\)\)'
     found = re.fullmatch(rf'\$\{{join\("", \["([\w+/]+)", {lines}, "([\w+/=]+)"\]\)\}}', user_data)
     if not found:
@@ -127,7 +127,7 @@ def _pieces(user_data: str) -> tuple[str, list[tuple[str, str]], str]:
 
 
 def _head(packed: bytes) -> bytes:
-    """All before the comment; a multiple of three bytes."""
+    """Return everything before the comment, padded to a multiple of three bytes."""
     extra = b"ml" + len(packed).to_bytes(2, "little") + packed
     # Magic; deflate; FEXTRA, FNAME and FCOMMENT; no time; no hint; unknown system.
     start = b"\x1f\x8b\x08\x1c" + bytes(5) + b"\xff" + len(extra).to_bytes(2, "little") + extra
@@ -136,7 +136,7 @@ def _head(packed: bytes) -> bytes:
 
 
 def _tail(content: bytes) -> bytes:
-    """The end of the comment, and a deflate stream of one stored block: the same bytes whatever zlib there is."""
+    """Return the end of the comment and a deflate stream of one stored block, independent of zlib's version."""
     size = len(content).to_bytes(2, "little")
     stored = b"\x01" + size + bytes(byte ^ 0xFF for byte in size) + content
     return b"\0" + stored + zlib.crc32(content).to_bytes(4, "little") + len(content).to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""What AWS charges in us-east-1, and the arithmetic over it; machines are in instance_types.py.
+"""AWS's prices in us-east-1, and calculations with them. Machine prices are in instance_types.py.
 
 Rates are US dollars. A month is 730 hours, as in AWS's own calculator.
 """
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from constructs_lib import gp3, instance_types
 
-# AWS's prices differ by region, and no other region's were read.
+# AWS's prices differ by region; only this region's are known.
 REGION: Final = "us-east-1"
 HOURS_PER_MONTH: Final = Decimal(730)
 HOURS_PER_DAY: Final = Decimal(24)
@@ -24,8 +24,8 @@ GP3_PER_IOPS_MONTH: Final = Decimal("0.005")
 GP3_PER_MBPS_MONTH: Final = Decimal("0.04")
 SNAPSHOT_PER_GB_MONTH: Final = Decimal("0.05")
 
-# Looked up then, in copies of AWS's price pages and in articles that quote them. Charged by use, so in no total unless
-# a person names the amount; detailed monitoring alone, which no stack of ours turns on, is in one.
+# The date of the following prices, from copies of AWS's price pages and articles that quote them. They are charged by
+# usage, so totals include them only for a given amount. The exception is detailed monitoring, which no stack uses.
 LOOKED_UP_IN: Final = "2026-11"
 # https://aws.amazon.com/efs/pricing/; One Zone: its effective price of 0.043 is 20 % of this and 80 % of 0.0133.
 EFS_ONE_ZONE_PER_GB_MONTH: Final = Decimal("0.16")
@@ -45,7 +45,7 @@ DETAILED_MONITORING_METRICS: Final = 7
 
 
 class Charge(NamedTuple):
-    """A part of what one thing costs. per_month: US dollars, None when it is unknown, and `note` says why."""
+    """Describe a part of a cost. per_month: US dollars; None if it is unknown for the reason in `note`."""
 
     part: str
     detail: str
@@ -54,23 +54,23 @@ class Charge(NamedTuple):
 
 
 def per_hour(per_month: Decimal) -> Decimal:
-    """Dollars an hour."""
+    """Return dollars an hour."""
     return per_month / HOURS_PER_MONTH
 
 
 def per_day(per_month: Decimal) -> Decimal:
-    """Dollars a day."""
+    """Return dollars a day."""
     return per_hour(per_month) * HOURS_PER_DAY
 
 
 def total(amounts: Sequence[Decimal | None]) -> Decimal | None:
-    """The sum; None as soon as one of them is not known."""
+    """Return the sum; None if one of the amounts is unknown."""
     known = [amount for amount in amounts if amount is not None]
     return sum(known, Decimal(0)) if len(known) == len(amounts) else None
 
 
 def dollars(amount: Decimal, places: int = 2) -> str:
-    """The amount as it is printed: "1,234.50", "<0.01". What is not nothing never reads as nothing."""
+    """Format the amount: "1,234.50", "<0.01". An amount above zero is never shown as zero."""
     step = Decimal(1).scaleb(-places)
     if 0 < amount < step / 2:
         return f"<{step}"
@@ -78,18 +78,18 @@ def dollars(amount: Decimal, places: int = 2) -> str:
 
 
 def usd(amount: Decimal, places: int = 2) -> str:
-    """The amount with its sign of currency: "$1,234.50", "<$0.01"."""
+    """Format the amount with its currency sign: "$1,234.50", "<$0.01"."""
     text = dollars(amount, places)
     return f"<${text[1:]}" if text.startswith("<") else f"${text}"
 
 
 def other_region(region: str) -> str | None:
-    """Why nothing is known of prices there; None for the region of the table."""
+    """Return the reason why the prices of a region are unknown; None for the region of the table."""
     return None if region == REGION else f"the price table is of {REGION}, not of {region}"
 
 
 def machine_per_hour(instance_type: str, region: str) -> tuple[Decimal | None, str]:
-    """Dollars an hour, on demand, Linux; or None and why it is not known."""
+    """Return dollars an hour, on demand, Linux; or None and the reason why it is unknown."""
     if reason := other_region(region):
         return None, reason
     row = instance_types.INSTANCE_TYPES.get(instance_type)
@@ -106,9 +106,9 @@ def volume(
     region: str,
     size_note: str = "its size is not known here",
 ) -> list[Charge]:
-    """An EBS volume's charges: the size, then IOPS and MiB/s beyond what gp3 includes.
+    """Return an EBS volume's charges: its size, then the IOPS and MiB/s that gp3 does not include.
 
-    iops and throughput_mbps: None means what gp3 includes.
+    iops and throughput_mbps: None means the included values.
     """
     size = " ".join(filter(None, [f"{size_gb} GiB" if size_gb is not None else None, kind]))
     if reason := other_region(region):

@@ -1,4 +1,4 @@
-"""What a synthesized stack costs, by item: every resource is free, priced, or unknown, and unknown is never 0."""
+"""Price a synthesized stack by item. Every resource is free, priced, or unknown; unknown is never counted as 0."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from constructs_lib.prices import Charge
 
 Json = Mapping[str, Any]
 
-# AWS charges nothing for these themselves.
+# AWS does not charge for these resources.
 FREE: Final = frozenset(
     {
         "aws_default_security_group",
@@ -44,9 +44,10 @@ FREE: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One line of the bill. address: Terraform's. part: the same whatever the size, detail: the size.
+    """Describe one cost item. address: Terraform's. part: its kind. detail: its size.
 
-    running, stopped: US dollars a month, with the machines running or stopped; None when unknown, and `note` says why.
+    running, stopped: US dollars a month, with the machines running or stopped; None if unknown, for the reason in
+    `note`.
     """
 
     address: str
@@ -59,7 +60,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class StackCost:
-    """A stack's items. The sums are of what is known: at least so much, and `unknown` is not in it."""
+    """Hold a stack's items. The sums are minimums: they exclude the items in `unknown`."""
 
     name: str
     region: str
@@ -67,32 +68,32 @@ class StackCost:
 
     @property
     def running(self) -> Decimal:
-        """Dollars a month, at least."""
+        """Return the minimum dollars a month."""
         return sum((item.running for item in self.items if item.running is not None), Decimal(0))
 
     @property
     def stopped(self) -> Decimal:
-        """Dollars a month with the machines stopped, at least."""
+        """Return the minimum dollars a month with the machines stopped."""
         return sum((item.stopped for item in self.items if item.stopped is not None), Decimal(0))
 
     @property
     def unknown(self) -> tuple[Item, ...]:
-        """What is not in the sums."""
+        """Return the items that the sums exclude."""
         return tuple(item for item in self.items if item.running is None or item.stopped is None)
 
     @property
     def nothing_known(self) -> bool:
-        """True when the sums say nothing: there are items, and each is unknown."""
+        """Return True if there are items and all are unknown."""
         return bool(self.items) and len(self.unknown) == len(self.items)
 
 
 def is_classified(kind: str) -> bool:
-    """Whether something is known of a resource type; data sources begin with "data."."""
+    """Return True if a resource type is free or priced; data sources start with "data."."""
     return kind in FREE or kind in _PRICED
 
 
 def price(name: str, document: Json, *, efs_gb: int | None = None) -> StackCost:
-    """The cost of one stack's Terraform JSON. efs_gb: what is stored on each file system, for it to be priced."""
+    """Return the cost of one stack's Terraform JSON. efs_gb: the GB stored on each file system, to price them."""
     region = _region(document)
     items = [item for kind, address, body in _resources(document) for item in _items(kind, address, body, region)]
     if efs_gb is not None:
@@ -132,7 +133,7 @@ def _unknown(address: str, part: str, detail: str, note: str) -> Item:
 
 
 def _always(address: str, charge: Charge) -> Item:
-    """What costs the same whether the machine runs or not."""
+    """Return an item that costs the same with the machine running or stopped."""
     part, detail, per_month, note = charge
     return Item(address=address, part=part, detail=detail, running=per_month, stopped=per_month, note=note)
 
@@ -145,7 +146,7 @@ def _hourly(address: str, part: str, detail: str, usd: Decimal, note: str = "", 
 
 
 def _whole(value: Any) -> int | None:
-    """The number; None for what Terraform computes and for nothing."""
+    """Return the whole number; None if it is missing or computed by Terraform."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):

@@ -1,28 +1,28 @@
-"""Text that must reach Terraform as it is, whether cdktf writes JSON or (`cdktf synth --hcl`) HCL."""
+"""Pass text to Terraform unchanged, in JSON and in HCL (`cdktf synth --hcl`)."""
 
 import os
 import re
 
-# What cdktf puts into a string for a reference, until it writes the stack.
+# cdktf's placeholder for a reference in a string, until it writes the stack.
 REFERENCE = re.compile(r"\$\{TfToken\[[^\]]+\]\}")
 
 
 def writes_hcl() -> bool:
-    """True when this synthesis ends in HCL; the CLI says so to the app."""
+    """Return True if this synthesis writes HCL, as the CLI tells the app."""
     return os.environ.get("SYNTH_HCL_OUTPUT", "").lower() in ("true", "1")
 
 
 def literal(text: str) -> str:
-    """The text with Terraform's template markers escaped: `${HOME}` and `${aws:InstanceId}` pass through unread."""
+    """Return the text with Terraform's template markers escaped, so that `${HOME}` is not evaluated."""
     return text.replace("${", "$${").replace("%{", "%%{")
 
 
 def lines(text: str) -> str:
-    """A text of two or more lines, the last one ended, as an attribute's value; the same value in JSON and HCL.
+    """Return a text of two or more complete lines as an attribute's value that is the same in JSON and HCL.
 
-    cdktf writes such a text into HCL as a here-document, which ends the last line once more. Shorter texts will not do
-    where there are references and quotes in them: cdktf leaves those quotes unescaped.
-    Raises ValueError where HCL could not hold the text.
+    cdktf writes such a text into HCL as a here-document, which adds a newline. A single line cannot hold both
+    references and quotes, because cdktf leaves the quotes unescaped.
+    Raises ValueError if HCL cannot hold the text.
     """
     if "\n" not in text.rstrip("\n") or not text.endswith("\n"):
         raise ValueError(f"not several lines, the last one ended: {text[:60]!r}")
@@ -34,9 +34,9 @@ def lines(text: str) -> str:
 
 
 def expression(text: str) -> str:
-    """The text as an argument of a Terraform function: a string, or pieces joined where there are references in it.
+    """Return the text as an argument of a Terraform function: a string, or a join of strings and references.
 
-    Within an expression cdktf writes a reference bare, so it cannot stand inside a string there.
+    Within an expression, cdktf writes a reference without a marker, so a string cannot contain it.
     """
     pieces = [_quoted(piece) for piece in REFERENCE.split(text)]
     references = REFERENCE.findall(text)

@@ -1,4 +1,4 @@
-"""User data: a small program that puts shipped files on the machine and starts the main one."""
+"""Render user data: a small program that writes the shipped files to the machine and runs the main one."""
 
 import ast
 import base64
@@ -14,7 +14,7 @@ from constructs_lib.terraform_text import REFERENCE, literal
 # EC2: 16 KB before base64. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html
 USER_DATA_LIMIT = 16384
 
-# Shell functions: what every main script sources, what finds, formats and mounts disks, and swap.
+# Shell functions: the library of every main script, disks (find, format, mount), and swap.
 LIBRARY = Path(__file__).with_name("boot") / "lib.sh"
 DISKS = Path(__file__).with_name("boot") / "disks.sh"
 MEMORY = Path(__file__).with_name("boot") / "memory.sh"
@@ -24,16 +24,16 @@ FOLDER = "/usr/local/lib/ml-infra"
 
 _END_OF_FILES = "END_OF_FILES"
 _END_OF_VALUES = "END_OF_VALUES"
-# The name under which the values that are known come with the files.
+# The name under which the known values are shipped with the files.
 VALUES = "boot.env"
 _COLUMNS = 2000
 _HERE_DOCUMENT = re.compile(r"(?<!<)<<(?!<)-?\s*(['\"]?)(\w+)\1")
 # Base 85 takes 6 % less than base 64. Of its characters, $ and % begin markers of Terraform: others stand for them. No
 # quotes and backslashes, since it may have to be quoted.
 _STAND_INS = ("$%", ",.")
-# Python is on every image (cloud-init is written in it), bzip2 not.
-# What is there is replaced by renaming: a script that runs is read on from the file it began with, and a power cut
-# leaves the old file or the new one.
+# Every image has Python (cloud-init is written in it), but not bzip2.
+# Files are replaced by renaming: a running script continues to read its own file, and a power cut leaves either the old
+# or the new file.
 PLACE_FILES = """\
 for name, text in zip(parts[::2], parts[1::2]):
     with open("new", "w") as file: file.write(text)
@@ -52,21 +52,20 @@ parts = bz2.decompress(base64.b85decode(text)).decode().split("\\0")
 
 
 class UserDataError(ValueError):
-    """What should be shipped to a machine cannot be: too large, or a value or file that the format cannot hold."""
+    """Report user data that is too large, or a value or file that the format cannot hold."""
 
 
 def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit: int = USER_DATA_LIMIT) -> str:
-    """User data for Terraform: template markers escaped, tokens in `values` left for Terraform to fill.
+    """Return user data for Terraform, with template markers escaped and the tokens in `values` for Terraform to fill.
 
     values: shell variable -> value, written to /etc/ml-infra/boot.env. No white space, quotes, `$`, backquotes or
     backslashes.
-    files: written to /usr/local/lib/ml-infra under their own names, as `shipped` has them; `main` is the one that is
-    run, as root.
+    files: written to /usr/local/lib/ml-infra under their own names, in the form of `shipped`. `main` is run as root.
     limit: bytes, without encoding.
     Raises UserDataError.
     """
     check(values, files, main)
-    # What is known already is compressed too.
+    # Known values are compressed too.
     known = {key: value for key, value in values.items() if not REFERENCE.search(value)}
     packed = archive(files, known)
     text = "\n".join(
@@ -97,7 +96,7 @@ def render(*, values: Mapping[str, str], files: Sequence[Path], main: str, limit
 
 
 def check(values: Mapping[str, str], files: Sequence[Path], main: str) -> None:
-    """Raises UserDataError where `main` is not among the files, or a value is not what boot.env can hold."""
+    """Raise UserDataError if `main` is not among the files, or boot.env cannot hold a value."""
     if main not in [file.name for file in files]:
         raise UserDataError(f"{main} is to be run but is not among the files: {', '.join(file.name for file in files)}")
     for key, value in values.items():
@@ -108,19 +107,18 @@ def check(values: Mapping[str, str], files: Sequence[Path], main: str) -> None:
 
 
 def too_large(main: str, size: int, limit: int, files: Sequence[Path]) -> UserDataError:
-    """What to raise for user data of so many bytes."""
+    """Return the error for user data of this size."""
     return UserDataError(
-        f"the script that carries {main} is {size} bytes and at most {limit} are taken: shorten one of "
+        f"the user data with {main} has {size} bytes; the limit is {limit}: shorten one of "
         + ", ".join(f"{file.name} ({file.stat().st_size})" for file in files)
     )
 
 
 def shipped(file: Path) -> str:
-    """What the machine gets of a file: all of it, but where a script has a comment or docstring, empty lines, and
-    in shell scripts no indentation.
+    """Return a file as the machine gets it: comments and docstrings become empty lines, shell scripts lose indentation.
 
-    So what a machine says of a line is about that line of the file. Raises UserDataError for a file that is not text
-    with a last line that ends.
+    Line numbers in a machine's messages are those of the file. Raises UserDataError for a file that is not text, or
+    does not end with a newline.
     """
     # A checkout may have turned the line ends into others.
     content = file.read_bytes().replace(b"\r\n", b"\n")
@@ -161,16 +159,16 @@ def _without_comments(script: str) -> str:
 
 
 def archive(files: Sequence[Path], values: Mapping[str, str]) -> str:
-    """What `compressed` gives, in base 85."""
+    """Return the output of `compressed` in base 85."""
     return base64.b85encode(compressed(files, values)).decode().translate(str.maketrans(*_STAND_INS))
 
 
 def compressed(files: Sequence[Path], values: Mapping[str, str]) -> bytes:
-    """Files and, as the last one, values, by bzip2: the same bytes wherever and whenever they are made.
+    """Return the files, followed by the values, compressed with bzip2 into the same bytes on every machine.
 
-    That matters, since other user data replaces the machine. bzip2 has written the same bytes since 2000, whereas
-    deflate's depend on which zlib Python was built with, and LZMA's on the version of liblzma. No tar: its headers take
-    2 % of what fits. Raises UserDataError where `shipped` does.
+    Changed user data replaces the machine, so the bytes must not vary. bzip2 has written the same bytes since 2000,
+    whereas deflate's depend on Python's zlib, and LZMA's on the version of liblzma. No tar: its headers take 2 % of the
+    space. Raises UserDataError as `shipped` does.
     """
     texts = {file.name: shipped(file) for file in files}
     texts[VALUES] = "".join(f"{key}={value}\n" for key, value in values.items())
@@ -179,17 +177,17 @@ def compressed(files: Sequence[Path], values: Mapping[str, str]) -> bytes:
 
 
 def unpacked(user_data: str) -> dict[str, str]:
-    """The files in rendered user data, by name: what the machine will find in FOLDER.
+    """Return the files in rendered user data by name, as the machine will find them in FOLDER.
 
-    Raises UserDataError where there are none.
+    Raises UserDataError if there are none.
     """
     return {name: text for name, text in _texts(user_data).items() if name != VALUES}
 
 
 def values(user_data: str) -> dict[str, str]:
-    """The values in rendered user data, by shell variable; what Terraform fills in, as it is there.
+    """Return the values in rendered user data by shell variable; those from Terraform are still references.
 
-    Raises UserDataError where there are no files.
+    Raises UserDataError if there are no files.
     """
     later = user_data.partition(f"<<'{_END_OF_VALUES}'\n")[2].partition(f"{_END_OF_VALUES}\n")[0]
     lines = (_texts(user_data)[VALUES] + later).splitlines()

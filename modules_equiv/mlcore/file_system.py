@@ -1,4 +1,4 @@
-"""The shared file system: checkpoints and traces live here, so it is the last thing that may be lost."""
+"""The shared file system. It stores checkpoints and traces, so losing it is the worst failure."""
 
 from collections.abc import Sequence
 
@@ -24,15 +24,14 @@ from constructs import Construct
 from constructs_lib.deployment import Deployment
 from constructs_lib.iam import policy_document
 
-# The first ordinary user of Ubuntu's images and of SageMaker notebooks: what either writes, the other may change.
+# The first regular user of Ubuntu's images and of SageMaker notebooks, so that both can change each other's files.
 TRAINING_UID = 1000
 
 
 class SharedFileSystem(Construct):
-    """One Zone EFS, encrypted, backed up, reachable only over TLS with an IAM identity, not destroyed unless asked by
-    name.
+    """Create a One Zone EFS: encrypted, backed up, protected from destroy, and reachable only over TLS with IAM.
 
-    Everything mounts it through one access point (`/ml` of the file system, as uid 1000), so nobody is root on it.
+    Machines mount it through one access point (`/ml` of the file system, as uid 1000), so none has root access.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class SharedFileSystem(Construct):
             creation_token=deployment.prefixed("gaudi_ml_core_efs"),
             availability_zone_name=availability_zone,
             encrypted=True,
-            # Bursting gave 150 KiB/s per GiB and starved the GPUs. Elastic goes with generalPurpose only:
+            # Bursting gave 150 KiB/s per GiB, too slow for the GPUs. Elastic requires generalPurpose:
             # https://docs.aws.amazon.com/efs/latest/ug/performance.html
             throughput_mode="elastic",
             performance_mode="generalPurpose",
@@ -71,7 +70,7 @@ class SharedFileSystem(Construct):
             file_system_id=self.file_system.id,
             backup_policy=EfsBackupPolicyBackupPolicy(status="ENABLED"),
         )
-        # A file system policy without an Allow also shuts out every client that has no IAM identity:
+        # A file system policy without an Allow also denies every client without an IAM identity:
         # https://docs.aws.amazon.com/efs/latest/ug/iam-access-control-nfs-efs.html
         EfsFileSystemPolicy(
             Construct(self, "policy"),
@@ -109,14 +108,14 @@ class SharedFileSystem(Construct):
             subnet_id=subnet_id,
             security_groups=[security_group_id],
             depends_on=list(depends_on),
-            # Another network would take it from under machines that write: that plan is refused before it begins.
+            # A changed network would detach it from running machines: Terraform refuses that plan.
             lifecycle=lifecycle,
         )
 
     def _restored(self, folder: str, deployment: Deployment) -> EfsAccessPoint:
-        """A way to what AWS Backup restored, which lies beside `/ml` and not below it; "/" leads to all of it.
+        """Create an access point to the folder that AWS Backup restored outside `/ml`; "/" for the whole file system.
 
-        The folder is there already, with the owner it had: one that is misspelled is not made, and not mounted.
+        The folder exists already, with its owner. A misspelled one is not created, so mounting it fails.
         """
         return EfsAccessPoint(
             Construct(self, "restore"),

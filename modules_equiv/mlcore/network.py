@@ -1,4 +1,4 @@
-"""The private network: one VPC, two public subnets and a private one, the way out, and who may talk to whom."""
+"""The private network: a VPC, two public subnets, a private subnet, routes to the internet, and security groups."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -30,8 +30,7 @@ _ANYWHERE = "0.0.0.0/0"
 
 
 class Network(Construct):
-    """VPC, subnets and routes. Only the two public subnets can be reached from outside, and only through a security
-    group.
+    """Create the VPC, subnets and routes. Only the public subnets are reachable from outside, if a group allows it.
 
     vpc_cidr: IPv4, /16 to /24, so that each subnet is a /20 to /28.
     """
@@ -67,7 +66,7 @@ class Network(Construct):
             RouteTableAssociation(inward, name, subnet_id=subnet.id, route_table_id=self.public_routes.id)
 
         outward = Construct(self, "nat")
-        # An address and a gateway that are made before the VPC has its way out fail to come up.
+        # Creating the address or the NAT gateway fails before the VPC has its internet gateway.
         self.nat_address = Eip(
             outward,
             "core",
@@ -92,9 +91,9 @@ class Network(Construct):
         )
         routed = Construct(self, "private_routing")
         RouteTableAssociation(routed, "private", subnet_id=self.subnet_pvt.id, route_table_id=self.private_routes.id)
-        # The VPC's main table is the private one: a subnet that nobody associated is not public.
+        # The VPC's main table is the private one, so a subnet without an association is private.
         MainRouteTableAssociation(routed, "asc-main-vpc", vpc_id=self.vpc.id, route_table_id=self.private_routes.id)
-        # Free, and keeps training data off the NAT gateway's bill.
+        # Free, and avoids the NAT gateway's charges for training data.
         self.s3_endpoint = VpcEndpoint(
             routed,
             "s3",
@@ -118,11 +117,12 @@ class Network(Construct):
 
 
 class SecurityGroups(Construct):
-    """Three groups, and the VPC's own, emptied. Rules are part of the groups, so that a rule somebody added by hand
-    shows in the next plan and goes; a direction without rules says so with an empty list, since Terraform leaves alone
-    what is not said.
+    """Create three security groups, and remove all rules from the VPC's default group.
 
-    deployer_cidrs: IPv4 blocks, the only outside sources that are let in anywhere, and to port 22 only.
+    Rules are part of the groups, so that the next plan shows and removes a rule that was added by hand. A direction
+    without rules has an empty list, because Terraform ignores one that is not set.
+
+    deployer_cidrs: IPv4 blocks, the only outside sources that may connect, and to port 22 only.
     """
 
     def __init__(
@@ -136,8 +136,8 @@ class SecurityGroups(Construct):
         deployer_cidrs: Sequence[str],
     ) -> None:
         super().__init__(scope, id)
-        # The VPC's own group, which AWS makes and which takes whatever names none: without rules it lets nothing
-        # through. Terraform takes it over and empties it, and leaves it when it is destroyed. It costs nothing.
+        # The VPC's default group applies to resources that name no group. Without rules it allows no traffic. Terraform
+        # adopts it and removes its rules; a destroy leaves it in place. It is free.
         DefaultSecurityGroup(
             self,
             "core",

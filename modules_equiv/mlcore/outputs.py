@@ -1,4 +1,4 @@
-"""What mlcore publishes, declared once: Terraform outputs on its side, typed handles on the side of who reads them."""
+"""The outputs of mlcore, declared once: Terraform outputs in mlcore, typed handles in the stacks that read them."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -16,7 +16,7 @@ RESTORED_MOUNT = "restored_mount"
 
 @dataclass(frozen=True, kw_only=True)
 class SubnetHandle:
-    """A subnet: Terraform references to its attributes."""
+    """Refer to a subnet's attributes."""
 
     id: str
     arn: str
@@ -26,7 +26,7 @@ class SubnetHandle:
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityGroupHandle:
-    """A security group."""
+    """Refer to a security group's attributes."""
 
     id: str
     arn: str
@@ -35,7 +35,7 @@ class SecurityGroupHandle:
 
 @dataclass(frozen=True, kw_only=True)
 class MountTargetHandle:
-    """An EFS mount target; `ip_address` is in the subnet it was made in."""
+    """Refer to an EFS mount target. `ip_address` is in its subnet."""
 
     id: str
     ip_address: str
@@ -43,7 +43,7 @@ class MountTargetHandle:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSystemHandle:
-    """The shared file system and the access point through which it is mounted."""
+    """Refer to the shared file system and the access point through which it is mounted."""
 
     id: str
     arn: str
@@ -53,7 +53,7 @@ class FileSystemHandle:
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterHandle:
-    """An SSM parameter."""
+    """Refer to an SSM parameter."""
 
     name: str
     arn: str
@@ -61,9 +61,9 @@ class ParameterHandle:
 
 @dataclass(frozen=True, kw_only=True)
 class MlCoreOutputs:
-    """The outputs of mlcore. A field's name is the output's; a handle becomes an object with the handle's fields.
+    """Declare the outputs of mlcore. A field has the output's name; a handle becomes an object with its fields.
 
-    `efs_file_system` and `cloudwatch_agent_cfg` are ours, the others the original's.
+    `efs_file_system` and `cloudwatch_agent_cfg` are this project's, the others the original's.
     """
 
     vpc_id: str
@@ -79,7 +79,7 @@ class MlCoreOutputs:
     jump_ip_addr: str
 
     def publish(self, stack: BaseStack) -> None:
-        """Declares one Terraform output per field."""
+        """Declare one Terraform output per field."""
         stack.export(
             {
                 field.name: value if isinstance(value, str) else dict(vars(value))
@@ -90,11 +90,11 @@ class MlCoreOutputs:
 
     @staticmethod
     def required_by(stack: BaseStack) -> None:
-        """Has Terraform plan nothing but a destroy of that stack when mlcore is gone."""
+        """Make Terraform refuse every plan of that stack except a destroy while mlcore does not exist."""
         require_outputs(stack, STACK)
 
     def mount_values(self) -> dict[str, str]:
-        """What boot scripts need to mount the shared file system."""
+        """Return the values with which boot scripts mount the shared file system."""
         return {
             "EFS_FILE_SYSTEM_ID": self.efs_file_system.id,
             "EFS_ACCESS_POINT_ID": self.efs_file_system.access_point_id,
@@ -103,10 +103,10 @@ class MlCoreOutputs:
 
     @classmethod
     def from_remote_state(cls, stack: BaseStack, *, restored: bool = False) -> Self:
-        """The outputs of the mlcore of the same deployment, read from its state when Terraform plans `stack`.
+        """Return the outputs of mlcore in the same deployment, read from its state when Terraform plans `stack`.
 
-        They read GONE when mlcore was destroyed; `required_by` makes that an error. restored: so does RESTORED_ARN,
-        while mlcore does not publish it.
+        They are GONE if mlcore was destroyed; `required_by` makes that an error. restored: the same for RESTORED_ARN
+        if mlcore does not publish it.
         """
         defaults: dict[str, object] = {
             field.name: GONE if field.type is str else {part.name: GONE for part in fields(field.type)}  # type: ignore[arg-type]
@@ -125,5 +125,5 @@ class MlCoreOutputs:
 
 
 def restored_access_point_arn() -> str:
-    """RESTORED_ARN for a stack that reads mlcore's outputs as `restored`."""
+    """Return RESTORED_ARN for a stack that reads mlcore's outputs as `restored`."""
     return f"${{data.terraform_remote_state.{STACK}.outputs.{RESTORED_ARN}}}"

@@ -37,10 +37,10 @@ _BOOT_FILES: Final = [user_data.LIBRARY, user_data.MEMORY, *sorted((_HERE / "boo
 
 
 class MlCoreStack(BaseStack):
-    """What the other stacks stand on; `outputs` is what they read of it.
+    """Create the resources that the other stacks depend on, and publish `outputs` for them.
 
-    deployer_cidrs: IPv4 blocks let in to the jump host's port 22. key_name: an EC2 key pair of the region.
-    above: the stacks that read the outputs; Terraform destroys nothing here while they hold anything.
+    deployer_cidrs: IPv4 blocks that may reach the jump host's port 22. key_name: an EC2 key pair in the region.
+    above: the stacks that read the outputs. Terraform refuses to destroy this one while they have resources.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MlCoreStack(BaseStack):
             security_group_id=groups.allow_ml_core_vpc.id,
             allow_destroy=config.allow_efs_destroy,
             restored_folder=config.restored_folder,
-            # The mount target's interface holds the group: it must go first when both go.
+            # The mount target's interface uses the group, so it must be destroyed first.
             depends_on=[groups.allow_ml_core_vpc],
         )
         self.agent_configuration = AgentConfiguration(
@@ -143,7 +143,7 @@ class MlCoreStack(BaseStack):
         keep_until_gone(self, above)
 
     def _publish_restored(self, file_system_id: str, point: EfsAccessPoint) -> None:
-        """What leads to the folder that AWS Backup restored, with the options that lib.sh mounts /efs with."""
+        """Publish access to the folder that AWS Backup restored, with the options with which lib.sh mounts /efs."""
         options = f"ro,tls,iam,accesspoint={point.id}"
         self.export(
             {

@@ -37,7 +37,7 @@ _GRAFANA_READS: Final = [
     "cloudwatch:GetMetricData",
     "cloudwatch:GetInsightRuleReport",
     "logs:DescribeLogGroups",
-    # Of a query by its id, which only who started it knows; neither knows a log group.
+    # These take the id of a query, which only its starter knows, and no log group.
     "logs:StopQuery",
     "logs:GetQueryResults",
     "ec2:DescribeTags",
@@ -46,7 +46,7 @@ _GRAFANA_READS: Final = [
     "tag:GetResources",
 ]
 
-# These know one, and read what is in it:
+# These read a log group, so they are limited to ours:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html
 _GRAFANA_READS_LOGS: Final = ["logs:GetLogGroupFields", "logs:StartQuery", "logs:GetLogEvents"]
 
@@ -54,14 +54,14 @@ _PASSWORD_LENGTH: Final = 32
 
 
 class StatsMonitorStack(BaseStack):
-    """Output: `metrics_ip_addr`, the private address of Grafana (:3000) and TensorBoard (:6006)."""
+    """Create the metrics host. Output: `metrics_ip_addr`, its private address (Grafana :3000, TensorBoard :6006)."""
 
     def __init__(self, scope: Construct, *, deployment: Deployment, config: StatsMonitorConfig, key_name: str) -> None:
         super().__init__(scope, STACK, deployment=deployment)
         core = MlCoreOutputs.from_remote_state(self)
 
         self.grafana_password = self._grafana_password()
-        # What a person makes in Grafana outlives the machine, and the stack.
+        # Grafana's data outlives the machine and the stack.
         self.grafana_data = KeptVolume(
             self,
             "grafana",
@@ -104,7 +104,7 @@ class StatsMonitorStack(BaseStack):
             public_ip=False,
             root_volume=config.root_volume,
             role=self.access,
-            # Grafana runs in a container: its answer from the metadata service takes one hop more.
+            # Grafana runs in a container: the metadata service's answer needs one more hop.
             metadata_hop_limit=2,
             user_data_base64=packed_user_data.render(
                 values={
@@ -124,7 +124,7 @@ class StatsMonitorStack(BaseStack):
         self.export({"metrics_ip_addr": self.metrics.instance.private_ip})
 
     def _grafana_password(self) -> SsmParameter:
-        """A SecureString whose value Terraform makes and never keeps: not in the state, a plan or user data."""
+        """Create a SecureString whose value is generated and never stored in the state, a plan or user data."""
         return SsmParameter(
             self,
             "grafana_admin",
@@ -133,9 +133,9 @@ class StatsMonitorStack(BaseStack):
             type="SecureString",
             description="Password of Grafana's user admin",
             value_wo=self.random_password("grafana_password", length=_PASSWORD_LENGTH),
-            # Raise it to have a new password made.
+            # Increment it to generate a new password.
             value_wo_version=1,
-            # With any change but of the version, somebody's by hand too, hashicorp/aws 5.100.0 sends an empty value:
+            # For any change other than the version, even one by hand, hashicorp/aws 5.100.0 sends an empty value:
             # internal/service/ssm/parameter.go, resourceParameterUpdate.
             lifecycle=TerraformResourceLifecycle(ignore_changes=["description", "allowed_pattern"]),
         )

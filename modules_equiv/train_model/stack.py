@@ -1,4 +1,4 @@
-"""train-model: the training machine, its data volume and what it may do."""
+"""train-model: the training machine, its data volume and its permissions."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -32,15 +32,15 @@ STACK: Final = "train-model"
 
 _HERE: Final = Path(__file__).parent
 
-# Days; CloudWatch bills what it keeps, and keeps for ever what nobody says a time for.
+# Days. Without a retention time, CloudWatch keeps and bills logs forever.
 _LOG_RETENTION_DAYS: Final = 90
 
 
 class TrainModelStack(BaseStack):
-    """Output: `worker_ip_addr`, the worker's private address.
+    """Create the worker. Output: `worker_ip_addr`, its private address.
 
-    The data volume survives: destroying the stack takes a snapshot first, and the next deploy starts from the latest
-    one. restored: mlcore leads to a folder that AWS Backup restored, and the worker may read it.
+    The data survives: destroying the stack takes a snapshot of the data volume, and the next deploy starts from the
+    latest one. restored: mlcore publishes a folder that AWS Backup restored, and the worker may read it.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TrainModelStack(BaseStack):
                 efs_client(core.efs_file_system.arn, core.efs_file_system.access_point_arn, write=True),
                 *([efs_client(core.efs_file_system.arn, restored_access_point_arn(), write=False)] if restored else []),
                 self.status.write,
-                # Whatever the training code is, it does not read Grafana's password, nor anybody's.
+                # The training code must not read Grafana's password or other secrets.
                 deny_reading_parameters(but=f"{READABLE_PREFIX}{deployment.name}-"),
                 *s3_prefix(config.data_s3_uri, write=False, key_arn=config.data_s3_kms_key_arn),
                 *s3_prefix(config.output_s3_uri, write=True, key_arn=config.output_s3_kms_key_arn),
@@ -132,7 +132,7 @@ class TrainModelStack(BaseStack):
                     **self.status.values,
                     "DATA_VOLUME_ID": self.msls.volume.id,
                     "BOOT_PROFILE": machine_type.family,
-                    # A type that needs another image needs a new machine, though changes of the image are ignored.
+                    # Replaces the machine if the type needs another image, although changes of the image are ignored.
                     "IMAGE": sha256((config.ami or machine_type.image_parameter).encode()).hexdigest()[:8],
                     "ACCELERATOR_COUNT": str(machine_type.accelerator_count),
                     "CLOUDWATCH_AGENT_PARAMETER": core.cloudwatch_agent_cfg.name,

@@ -1,4 +1,4 @@
-"""train-model-dev: a SageMaker notebook in the private network, to develop and to prepare data in."""
+"""train-model-dev: a SageMaker notebook in the private network, for development and data preparation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,11 +59,10 @@ _DESCRIBES: Final = [
 
 
 def _network_interface(region: str, subnet_arn: str, security_group_arns: Sequence[str]) -> list[Statement]:
-    """A notebook in a VPC brings its own network interface: in its own subnet, with its own security groups.
+    """Allow a notebook in a VPC to create its network interface in its subnet, with its security groups.
 
-    SageMaker then permits its own account to attach it. Nothing that AWS publishes says whether that call names the
-    service (`ec2:AuthorizedService`, as CodeBuild's does) or an account; a condition on a guess would end in a notebook
-    that cannot start.
+    SageMaker then permits its own account to attach it. AWS does not document whether that call names the service
+    (`ec2:AuthorizedService`, as CodeBuild's does) or an account. With a wrong condition, the notebook could not start.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html; resources and condition keys:
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
@@ -79,7 +78,7 @@ def _network_interface(region: str, subnet_arn: str, security_group_arns: Sequen
 
 
 def _logs(region: str, notebook: str) -> list[Statement]:
-    """Writing into this notebook's own streams."""
+    """Allow writing to this notebook's log streams."""
     group = f"arn:aws:logs:{region}:*:log-group:{_NOTEBOOK_LOGS}"
     return [
         allow(["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams"], [group, f"{group}:*"]),
@@ -88,9 +87,9 @@ def _logs(region: str, notebook: str) -> list[Statement]:
 
 
 class TrainModelDevStack(BaseStack):
-    """A notebook instance that only its owner's AWS identity can open; it has no address outside the private subnet.
+    """Create a notebook that is opened through the owner's AWS identity and has an address only in the private subnet.
 
-    restored: mlcore leads to a folder that AWS Backup restored, and the notebook may read it.
+    restored: mlcore publishes a folder that AWS Backup restored, and the notebook may read it.
     """
 
     def __init__(
@@ -161,11 +160,11 @@ class TrainModelDevStack(BaseStack):
         self.on_start = SagemakerNotebookInstanceLifecycleConfiguration(
             self,
             "mount_efs",
-            # A notebook runs it when it starts. Another script has another name, so that the notebook is changed too:
-            # the provider stops it for that, and starts it again.
+            # The notebook runs it at every start. The name depends on the script, so that a changed script changes the
+            # notebook too: the provider stops and restarts it.
             name=f'${{format("{deployment.prefixed("mount-efs")}-%s", substr(sha256({expression(script)}), 0, 8))}}',
             on_start=f"${{base64encode({expression(script)})}}",
-            # The notebook lets go of the old one first.
+            # The notebook must switch to the new one before the old one is deleted.
             lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
         )
         self.notebook = SagemakerNotebookInstance(
@@ -175,7 +174,7 @@ class TrainModelDevStack(BaseStack):
             role_arn=self.access.role.arn,
             instance_type=config.instance_type,
             volume_size=config.volume_size_gb,
-            # No platform_identifier: the service's default is Amazon Linux 2023, which provider 5.100.0 cannot name.
+            # No platform_identifier: the default is Amazon Linux 2023, which provider 5.100.0 does not accept.
             subnet_id=core.subnet_pvt.id,
             security_groups=[core.allow_ml_core_sg.id, core.allow_ml_core_egress.id],
             direct_internet_access="Disabled",
@@ -184,10 +183,10 @@ class TrainModelDevStack(BaseStack):
             instance_metadata_service_configuration=SagemakerNotebookInstanceInstanceMetadataServiceConfiguration(
                 minimum_instance_metadata_service_version="2"
             ),
-            # The role works only with its permissions: without them the notebook's interface cannot be made.
+            # Depends on the policies: without them, the notebook's network interface cannot be created.
             depends_on=self.access.attachments,
         )
         region = deployment.region
         console = f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/notebook-instances"
-        # Where the console's own "Open JupyterLab" leads: it signs a URL for whoever is logged in to the account.
+        # The target of the console's "Open JupyterLab", which signs a URL for the user who is logged in.
         self.export({"notebook_name": name, "notebook_url": f"{console}/openNotebook/{name}?view=lab"})

@@ -93,7 +93,7 @@ def test_nothing_that_terraform_knows_later(main: Path) -> None:
 def test_too_large_names_the_limit_and_the_files(main: Path) -> None:
     # What cannot be compressed to less than half.
     main.write_text(f"#!/bin/bash\n: {random.Random(1).randbytes(17000).hex()}\n", encoding="utf-8")
-    with pytest.raises(UserDataError, match=r"at most 16384 are taken.*main\.sh \(34015\)"):
+    with pytest.raises(UserDataError, match=r"the limit is 16384: .*main\.sh \(34015\)"):
         rendered(main)
 
 
