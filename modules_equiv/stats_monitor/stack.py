@@ -12,8 +12,8 @@ from constructs_lib.base_stack import BaseStack
 from constructs_lib.boot_status import BootStatus
 from constructs_lib.deployment import Deployment
 from constructs_lib.iam import EC2, ServiceRole, allow, efs_client
-from constructs_lib.kept_volume import KeptVolume
 from constructs_lib.machine import Machine
+from constructs_lib.persistent_volume import PersistentVolume
 from modules_equiv.mlcore.outputs import MlCoreOutputs
 from modules_equiv.stats_monitor.config import StatsMonitorConfig
 
@@ -62,7 +62,7 @@ class StatsMonitorStack(BaseStack):
 
         self.grafana_password = self._grafana_password()
         # Grafana's data outlives the machine and the stack.
-        self.grafana_data = KeptVolume(
+        self.grafana_data = PersistentVolume(
             self,
             "grafana",
             name=f"{deployment.name} Grafana Volume",

@@ -23,8 +23,8 @@ from constructs_lib.iam import (
     s3_prefix,
 )
 from constructs_lib.instance_types import NEURON_ROOT_GIB
-from constructs_lib.kept_volume import KeptVolume
 from constructs_lib.machine import Machine
+from constructs_lib.persistent_volume import PersistentVolume
 from modules_equiv.mlcore.outputs import MlCoreOutputs, restored_access_point_arn
 from modules_equiv.train_model.config import TrainModelConfig
 
@@ -103,7 +103,7 @@ class TrainModelStack(BaseStack):
             if machine_type.family == "nvidia"
             else None
         )
-        self.msls = KeptVolume(
+        self.msls = PersistentVolume(
             self,
             "msls",
             name=f"{deployment.name} MSLS Volume",

@@ -13,7 +13,7 @@ from constructs_lib.base_stack import BaseStack
 from constructs_lib.gp3 import Gp3Volume
 
 
-class KeptVolume(Construct):
+class PersistentVolume(Construct):
     """Create `aws_ebs_volume.<id>`: gp3, encrypted. Destroying it takes a snapshot, from which a new one starts.
 
     name: the tag Name, by which its snapshots are found.
