@@ -16,7 +16,7 @@ swap() {
   fi
   if ! swapon "$file"; then
     rm -f "$file"
-    die "$file cannot be used as swap and was removed: reboot, and it is made anew"
+    die "$file cannot be used as swap and was removed: reboot to create it again"
   fi
   fstab_set "$file" none swap sw 0
 }

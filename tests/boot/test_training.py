@@ -90,7 +90,7 @@ def test_help_and_a_bad_name(worker: Machine) -> None:
     assert status == 0
     assert "train status | log | stop" in said
     status, said = train(worker, "--name ../etc")
-    assert (status, said) == (1, "train: '../etc' is no name for a folder: use letters, digits, . _ and -\n")
+    assert (status, said) == (1, "train: '../etc' is not a valid folder name: use letters, digits, . _ and -\n")
 
 
 def test_it_outlives_the_session_that_started_it(worker: Machine) -> None:
@@ -106,7 +106,7 @@ def test_it_outlives_the_session_that_started_it(worker: Machine) -> None:
     user = worker.run("ps -o user= -p $(systemctl show -P MainPID training)").stdout.strip()
     assert user == "ubuntu"
     status, said = train(worker, "")
-    assert (status, said) == (1, "train: a training runs already: train status, train log, train stop\n")
+    assert (status, said) == (1, "train: a training is already running: train status, train log, train stop\n")
     worker.run("rm /data/hold")
     ended(worker)
 

@@ -32,7 +32,7 @@ CONF
   mkdir -p /run/sshd
   if ! sshd -t; then
     rm "$config"
-    die "sshd refuses the hardened configuration, which was taken away again: the image's own is in force"
+    die "sshd rejected the hardened configuration; it was removed, and the image's own applies"
   fi
   systemctl try-reload-or-restart ssh.service
 }
@@ -46,7 +46,7 @@ Unattended-Upgrade::Automatic-Reboot "false";
 CONF
   put_file /etc/systemd/system/ml-infra-reboot.service <<UNIT
 [Unit]
-Description=Reboots after updates, when nobody is connected
+Description=Reboot after updates when no one is connected
 [Service]
 Type=oneshot
 ExecStart=$FILES/reboot.sh

@@ -11,7 +11,7 @@ mkdir -p "$RUN/ml-infra"
 since=$RUN/ml-infra/reboot-required-since
 [[ -e $since ]] || touch "$since"
 if [[ $(<"$STATE/state") == running* ]] || systemctl is-active -q apt-daily-upgrade.service; then
-  echo "not rebooted: a boot or an update is still at work"
+  echo "not rebooted: a boot or an update is still running"
   exit 0
 fi
 if [[ -z $(find "$since" -mmin "+$WAITS_MINUTES") ]]; then
@@ -21,5 +21,5 @@ if [[ -z $(find "$since" -mmin "+$WAITS_MINUTES") ]]; then
     exit 0
   fi
 fi
-echo "rebooting, as an update asks for"
+echo "rebooting: an update requires it"
 systemctl reboot

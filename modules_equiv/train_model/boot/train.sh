@@ -84,15 +84,15 @@ start() {
   local name=msls-dcgan-128 resume='' last=none why wanted final options=() more=()
   while (($#)); do
     case $1 in
-      --name) name=${2:?"train: --name wants a name"} && shift ;;
+      --name) name=${2:?"train: --name needs a value"} && shift ;;
       --name=*) name=${1#*=} ;;
       --resume) resume=1 ;;
       *) options+=("$1") ;;
     esac
     shift
   done
-  [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || fail "'$name' is no name for a folder: use letters, digits, . _ and -"
-  ! systemctl is-active -q $UNIT || fail "a training runs already: train status, train log, train stop"
+  [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || fail "'$name' is not a valid folder name: use letters, digits, . _ and -"
+  ! systemctl is-active -q $UNIT || fail "a training is already running: train status, train log, train stop"
   mountpoint -q /efs || fail "/efs is not mounted, so checkpoints would be lost: see /var/lib/ml-infra/efs.log, then reboot"
   mountpoint -q /data || fail "/data is not mounted: see /var/lib/ml-infra/data.log, then reboot"
   case $BOOT_PROFILE in
