@@ -35,30 +35,30 @@ def ssh_command(
         str,
         typer.Argument(
             metavar="jump|worker|metrics",
-            help="Where to log in, as the user ubuntu.",
+            help="The machine; the user is ubuntu.",
             autocompletion=completed_from(*MACHINES),
         ),
     ],
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- COMMAND...]", help="Run this there instead of a shell.", show_default=False),
+        typer.Argument(metavar="[-- COMMAND...]", help="Run this command instead of a shell.", show_default=False),
     ] = None,
     via: ViaOption = "jump",
     key: Key = None,
     as_json: Json = False,
 ) -> int:
-    """Logs in to a machine, or runs one command there and ends with its exit status.
+    """Log in to a machine, or run one command there and exit with its status.
 
-    As with ssh itself, the machine's shell reads the command. With --json: its status, stdout and stderr. The host key
-    is the one on the machine's console; where it is not there, the first one is taken on trust, which is said.
+    As with ssh, the remote shell interprets the command. With --json, prints its status, stdout and stderr. Takes the
+    host key from the machine's console output; if it is not there, trusts the first key and prints a note.
 
     Example: `ops ssh worker`, or `ops ssh worker -- 'du -sh /data/*'`
     """
     where = hosts.machine_named(machine)
     if as_json and not command:
-        raise OpsError("--json wants a command: ops ssh worker --json -- nvidia-smi -L", status=2)
+        raise OpsError("--json needs a command", fix="for example: ops ssh worker --json -- nvidia-smi -L", status=2)
     session = open_session()
-    with progress(f"asking AWS where {machine} is"):
+    with progress(f"Looking up the address of {machine} …"):
         found = login(session, where, via=via, key=key)
     for remark in found.remarks:
         say(remark)
@@ -87,27 +87,27 @@ def _become(line: list[str]) -> NoReturn:
 
 def ssh_config(
     write: Annotated[
-        bool, typer.Option("--write", help="Put it into ~/.ssh/ml-infra/DEPLOYMENT/config and include that.")
+        bool, typer.Option("--write", help="Write ~/.ssh/ml-infra/DEPLOYMENT/config and include it.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --write: do not ask.")] = False,
     via: ViaOption = "jump",
     key: Key = None,
     as_json: Json = False,
 ) -> int:
-    """Prints the configuration with which plain ssh, scp, rsync and VS Code reach the machines.
+    """Print the ssh configuration with which ssh, scp, rsync and VS Code reach the machines.
 
-    With --write: `ssh ml-core-worker`, `scp FILE ml-core-worker:/data/`, and in VS Code the host ml-core-worker. Run it
-    again when a machine was made anew, or the jump host was stopped meanwhile: its address is another then. While it is
-    stopped it has none, and is left out with all that is behind it.
+    With --write, these work: `ssh ml-core-worker`, `scp FILE ml-core-worker:/data/`, and the host ml-core-worker in VS
+    Code. Run it again after a machine was replaced or the jump host was restarted, which changes its address. A stopped
+    jump host has no address: it is left out, and so are the machines behind it.
 
     Example: `ops ssh-config --write`
     """
     session = open_session()
-    with progress("asking AWS where the machines are"):
+    with progress("Looking up the addresses of the machines …"):
         how = ssh.access(session, via=via, key=key)
         found, missing = ssh.reachable(*hosts.deployed(session), via)
         if not found:
-            raise OpsError(f"no machine can be reached: {'; '.join(f'{name}: {why}' for name, why in missing.items())}")
+            raise OpsError(f"no machine is reachable: {'; '.join(f'{name}: {why}' for name, why in missing.items())}")
         keys = host_keys.pin(session, found, how.known_hosts)
     for remark in keys.remarks:
         say(remark)
@@ -146,14 +146,14 @@ def _described(host: hosts.Host) -> dict[str, Any]:
 def _write(text: str, session: Session, *, yes: bool, as_json: bool) -> None:
     file = ssh.folder(session.name) / "config"
     own = ssh_include.config_file()
-    changes = [f"{'write anew' if file.exists() else 'make'} {file}{_of_another_region(file, session)}"]
+    changes = [f"{'overwrite' if file.exists() else 'create'} {file}{_of_another_region(file, session)}"]
     if not ssh_include.is_included():
-        changes.append(f"put this line at the top of {own}: {ssh_include.include_line()}")
+        changes.append(f"add this line at the top of {own}: {ssh_include.include_line()}")
     if not yes:
         if as_json or not may_ask():
-            raise OpsError(f"this would {'; and '.join(changes)}. Nothing was changed: say --yes to do it")
+            raise OpsError(f"this would {'; and '.join(changes)}. Nothing was changed", fix="pass --yes to do it")
         print("This will", *(f"  {change}" for change in changes), sep="\n", file=sys.stderr)
-        if not typer.confirm("Go on?", err=True):
+        if not typer.confirm("Continue?", err=True):
             raise OpsError("nothing was changed")
     ssh.write(file, text.encode())
     ssh_include.include()
@@ -165,7 +165,7 @@ def _of_another_region(file: Path, session: Session) -> str:
     region = ssh.region_of(file)
     if region in (None, session.settings.deployment.region):
         return ""
-    return f" (it is of {session.name} in {region}, whose machines then have no names for ssh)"
+    return f" (it belongs to {session.name} in {region}, whose machines then lose their ssh names)"
 
 
 def tunnel(
@@ -173,7 +173,7 @@ def tunnel(
         str,
         typer.Argument(
             metavar="grafana|tensorboard|jupyter|PORT",
-            help="What to bring here.",
+            help="The service or port to forward.",
             autocompletion=completed_from(*SERVICES),
         ),
     ],
@@ -194,7 +194,7 @@ def tunnel(
             min=1,
             max=65535,
             metavar="N",
-            help="Default: the same, or the next free.",
+            help="Local port. Default: the same, or the next free one.",
             show_default=False,
         ),
     ] = None,
@@ -203,9 +203,9 @@ def tunnel(
     key: Key = None,
     as_json: Json = False,
 ) -> int:
-    """Brings a service to localhost: waits until it answers, prints its URL, reconnects when the line breaks.
+    """Forward a service to localhost: waits until it answers, prints its URL, reconnects if the connection breaks.
 
-    Ctrl-C ends it. jupyter is one that you started on the worker; `ops notebook` opens the SageMaker notebook.
+    Ctrl-C closes it. jupyter is a server that you started on the worker; for the SageMaker notebook use `ops notebook`.
 
     Example: `ops tunnel grafana`, or `ops tunnel 8080` for a port of the worker
     """
@@ -222,19 +222,19 @@ def tunnel(
     wanted = local_port or service.port
     # What is not deployed or not running is said before a port is looked for.
     where = partial(_route, session, service, machine, via=via, key=key)
-    with progress(f"asking AWS where {machine.name} is"):
+    with progress(f"Looking up the address of {machine.name} …"):
         first = where()
     route = Way(where, say, first=first)
     port = forwarding.free_port(wanted)
     if port != wanted:
-        say(f"port {wanted} of localhost cannot be had: taking {port}")
+        say(f"local port {wanted} is in use; using {port}")
     try:
         with processes.ended_by_signals():
             Tunnel(service, port=port, route=route, say=say, ready=when_ready, patience=patience).serve()
     except KeyboardInterrupt:
         if not ready:
             raise
-        say("the tunnel is closed")
+        say("tunnel closed")
     except OpsError as error:
         if not (ready and as_json):
             raise
@@ -247,9 +247,11 @@ def _service(what: str) -> Service:
     if what in SERVICES:
         return SERVICES[what]
     if what == "notebook":
-        raise OpsError("the notebook needs no tunnel: ops notebook opens its Jupyter", status=2)
+        raise OpsError("the notebook needs no tunnel", fix="ops notebook opens its Jupyter", status=2)
     if not what.isdecimal() or not 1 <= int(what) <= 65535:
-        raise OpsError(f"{what!r} is no service and no port: {', '.join(SERVICES)}, or 1 to 65535", status=2)
+        raise OpsError(
+            f"{what!r} is neither a service nor a port", fix=f"use {', '.join(SERVICES)} or 1 to 65535", status=2
+        )
     return Service(title=f"port {int(what)}", port=int(what), machine="worker")
 
 
@@ -282,7 +284,7 @@ def _show_ready(session: Session, service: Service, port: int, *, as_json: bool)
         return
     lines = [f"{service.title}: {url or f'localhost:{port}'}"]
     if password:
-        lines += ["user admin; this prints the password:", f"  {password}"]
+        lines += ["User admin; this prints the password:", f"  {password}"]
     if service.remark:
         lines.append(service.remark)
     print(*lines, "Ctrl-C closes the tunnel.", sep="\n", flush=True)

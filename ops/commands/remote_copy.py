@@ -25,9 +25,9 @@ MODELS: Final = "/efs/trained_model"
 _EVERY: Final = 10.0  # seconds between two lines of progress where there is no terminal
 _SHOWN: Final = 20  # names of a dry run
 
-Tries = Annotated[int, typer.Option("--tries", min=1, metavar="N", help="Give up when the connection broke N times.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only list what would be copied.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace also what is newer than what is copied.")]
+Tries = Annotated[int, typer.Option("--tries", min=1, metavar="N", help="Give up after the connection broke N times.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="List what would be copied, and copy nothing.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace files that are newer at the target.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the training data.")],
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="The local folder with the training data.")],
     to: Annotated[str, typer.Option("--to", metavar="PATH", help="The folder on the worker.")] = DATA,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -46,16 +46,16 @@ def push(
     key: Key = None,
     as_json: Json = False,
 ) -> int:
-    """Copies training data to the worker, and goes on where it was interrupted.
+    """Copy training data to the worker; continues after an interruption.
 
-    What is inside DIR comes to lie inside PATH, whether or not DIR ends with a slash. Only what is new or changed is
-    sent, links as links; a file that is newer on the worker is left alone, and nothing is ever deleted there.
+    Copies the content of DIR into PATH, with or without a slash after DIR. Sends only new and changed files, keeps
+    symbolic links, keeps files that are newer on the worker, and never deletes anything.
 
-    Example: `ops push imgs` makes imgs/a.jpg /data/imgs/a.jpg.
+    Example: `ops push imgs` copies imgs/a.jpg to /data/imgs/a.jpg.
     """
     folder = PurePosixPath(to)
     if not folder.is_absolute() or "\n" in to:
-        raise OpsError(f"--to {to} is not a whole path: begin it with a slash, like {DATA}", status=2)
+        raise OpsError(f"--to {to} is not an absolute path", fix=f"begin it with a slash, like {DATA}", status=2)
     rsync.require_content(source)
     rsync.require_rsync()
     session = open_session()
@@ -82,7 +82,7 @@ def pull(
         str | None,
         typer.Argument(metavar="[NAME]", help=f"A folder or file in {MODELS}. Default: all of it.", show_default=False),
     ] = None,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder here.")] = Path("trained_model"),
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The local folder.")] = Path("trained_model"),
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     tries: Tries = 10,
@@ -90,17 +90,17 @@ def pull(
     key: Key = None,
     as_json: Json = False,
 ) -> int:
-    """Copies checkpoints from the worker's /efs/trained_model here, and goes on where it was interrupted.
+    """Copy checkpoints from the worker's /efs/trained_model; continues after an interruption.
 
-    Only what is new or changed is fetched; a file that is newer here is left alone, and nothing is ever deleted.
+    Fetches only new and changed files, keeps local files that are newer, and never deletes anything.
 
-    Example: `ops pull msls-dcgan-128` makes trained_model/msls-dcgan-128.
+    Example: `ops pull msls-dcgan-128` creates trained_model/msls-dcgan-128.
     """
     below = _below(name)
     rsync.require_rsync()
     session = open_session()
     if to.exists() and not to.is_dir():
-        raise OpsError(f"{to} is not a folder: name another with --to")
+        raise OpsError(f"{to} is not a folder", fix="choose another with --to")
 
     def copy() -> tuple[Copy, Sequence[str]]:
         found = login(session, MACHINES["worker"], via=via, key=key)
@@ -127,7 +127,7 @@ def _below(name: str | None) -> str:
         return ""
     path = PurePosixPath(name.removeprefix(f"{MODELS}/"))
     if path.is_absolute() or ".." in path.parts or not path.parts or "\n" in name:
-        raise OpsError(f"{name!r} is no name in {MODELS}: ops ssh worker -- ls {MODELS} lists them", status=2)
+        raise OpsError(f"{name!r} is not a name in {MODELS}", fix=f"ops ssh worker -- ls {MODELS} lists them", status=2)
     return str(path)
 
 
@@ -135,7 +135,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OpsError(f"{folder} cannot be made: {error.strerror}") from None
+        raise OpsError(f"cannot create {folder}: {error.strerror}") from None
 
 
 def _run(copy: Callable[[], tuple[Copy, Sequence[str]]], *, tries: int) -> Summary:
@@ -144,7 +144,7 @@ def _run(copy: Callable[[], tuple[Copy, Sequence[str]]], *, tries: int) -> Summa
             way = Way(copy, shown.remark, first=copy())
             return rsync.run(way, tries=tries, say=shown.say, show=shown.show)
     except KeyboardInterrupt:
-        say("what has arrived stays; the same command goes on from there")
+        say("what was copied stays; run the same command again to continue")
         raise
 
 
@@ -153,14 +153,14 @@ class _Shown(AbstractContextManager["_Shown"]):
 
     def __init__(self) -> None:
         self._console: Console = progress_console()
-        self._status = self._console.status("looking what there is to copy")
+        self._status = self._console.status("comparing files")
         self._last = time.monotonic()
 
     def __enter__(self) -> "_Shown":
         if self._console.is_terminal:
             self._status.start()
         else:
-            say("looking what there is to copy")
+            say("comparing files")
         return self
 
     def __exit__(
@@ -188,10 +188,10 @@ class _Shown(AbstractContextManager["_Shown"]):
 
 def _show(summary: Summary, source: str, target: str, *, newer: str, dry_run: bool, as_json: bool) -> None:
     if summary.vanished:
-        say("some files went away while they were copied, and are left out")
+        say("some files disappeared during the copy and were left out")
     if summary.newer:
-        files = "1 file is" if summary.newer == 1 else f"{summary.newer} files are"
-        say(f"{files} newer {newer} and left alone: --overwrite copies them too")
+        files, were = ("1 file is", "was") if summary.newer == 1 else (f"{summary.newer} files are", "were")
+        say(f"{files} newer {newer} and {were} kept: --overwrite replaces newer files")
     if as_json:
         document = {
             "from": source,
@@ -216,5 +216,5 @@ def _show(summary: Summary, source: str, target: str, *, newer: str, dry_run: bo
             print(f"… and {len(summary.listed) - _SHOWN} more")
     verb = "would copy" if dry_run else "copied"
     files = "1 file" if summary.sent_files == 1 else f"{summary.sent_files} files"
-    reused = f", {decimal(summary.reused_bytes)} of it there already" if summary.reused_bytes else ""
+    reused = f", {decimal(summary.reused_bytes)} of it already there" if summary.reused_bytes else ""
     print(f"{source} -> {target}: {verb} {files} ({decimal(summary.sent_bytes)}{reused}) of {summary.files}")

@@ -27,7 +27,7 @@ from ops.deployment.training_log import MOST_LINES, Line, NoLogYetError, Trainin
 from ops.deployment.view import GONE, is_young, lock_view, stages_view, status_view
 from ops.remote import reach
 
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as AWS has accepted it.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as AWS accepts the request.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +37,9 @@ def register(app: typer.Typer) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Shows what is deployed and running, how each machine's boot went, and held locks.
+    """Show what is deployed and running, the boot result of each machine, and held locks.
 
-    Also what each machine's hours cost since its start; everything else that costs is in `ops cost`.
+    Includes what each machine's hours have cost since its start; `ops cost` has all other costs.
 
     Example: `ops status --json | jq .machines`
     """
@@ -50,14 +50,14 @@ def status(as_json: Json = False) -> None:
 
 
 def wait(
-    machine: Annotated[Name, typer.Argument(help="Which machine.")],
+    machine: Annotated[Name, typer.Argument(help="The machine.")],
     timeout: Timeout = "30m",
     as_json: Json = False,
 ) -> int:
-    """Waits until a machine's boot is over, and shows its stages as they end.
+    """Wait until a machine has booted, and show each boot stage as it ends.
 
-    Ends with 0 when the machine is ready; with 1, and the last log lines of what failed, when the boot failed, the time
-    is over, or the machine does not run.
+    Exits with 0 when the machine is ready. Exits with 1 if the boot failed (and shows the last log lines of the failed
+    stage), if the time is over, or if the machine is not running.
 
     Example: `cdktf deploy train-model && ops wait worker && ops ssh worker`
     """
@@ -99,7 +99,7 @@ def start(
     timeout: Timeout = "30m",
     as_json: Json = False,
 ) -> None:
-    """Starts the worker or the notebook again, and waits until it runs. One that runs is left alone.
+    """Start the worker or the notebook, and wait until it runs. Does nothing if it runs already.
 
     Example: `ops start worker && ops wait worker`
     """
@@ -110,13 +110,13 @@ def stop(
     machine: Annotated[Switched, typer.Argument(help="Which machine.")],
     no_wait: NoWait = False,
     timeout: Timeout = "30m",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, even when a training runs.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, even if a training is running.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stops the worker or the notebook, so that it no longer costs by the hour, and says what its disks still cost.
+    """Stop the worker or the notebook to end its hourly cost, and show what its disks still cost.
 
-    The disks keep what is on them; local instance store (/scratch) does not. A stopped machine can be started again.
-    When a training runs it asks first.
+    Keeps the data on the volumes; the local instance store (/scratch) is lost. `ops start` starts it again. Asks first
+    if a training is running.
 
     Example: `ops stop worker`
     """
@@ -130,15 +130,15 @@ def _spare_training(*, may_ask: bool) -> None:
     found = training_run.find(Session.open())
     remarks = progress_console()
     if isinstance(found, training_run.Unknown):
-        remarks.print(f"whether a training runs is not known: {found.reason}", style="yellow", highlight=False)
+        remarks.print(f"cannot tell whether a training is running: {found.reason}", style="yellow", highlight=False)
     elif found:
         if not may_ask or not sys.stdin.isatty():
             raise OpsError(
-                f"{found.says}. Nothing was stopped: ops stop worker --yes stops it all the same; train --resume then "
-                "goes on from the last checkpoint"
+                f"{found.says}. Nothing was stopped",
+                fix="ops stop worker --yes stops it anyway; train --resume then continues from the last checkpoint",
             )
         remarks.print(f"{found.says[0].upper()}{found.says[1:]}", style="yellow", highlight=False, markup=False)
-        question = "Stop the worker? (train --resume goes on from the last checkpoint)"
+        question = "Stop the worker? (train --resume continues from the last checkpoint)"
         if not typer.confirm(question, default=False, err=True):
             raise OpsError("nothing was stopped")
 
@@ -162,23 +162,27 @@ def _switch(what: str, name: Switched, no_wait: bool, timeout: str, as_json: boo
 
 
 def logs(
-    machine: Annotated[Name, typer.Argument(help="Which machine; all but the worker have --boot alone.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come, until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=MOST_LINES, help="How many lines back.")] = 50,
-    boot: Annotated[bool, typer.Option("--boot", help="The boot's stages and what failed in them, instead.")] = False,
+    machine: Annotated[Name, typer.Argument(help="The machine; all but the worker need --boot.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show new lines as they arrive, until Ctrl-C.")
+    ] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=MOST_LINES, help="Number of lines to show.")] = 50,
+    boot: Annotated[bool, typer.Option("--boot", help="Show the boot stages and their errors instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Shows the worker's training log, as it arrives in CloudWatch some seconds later.
+    """Show the worker's training log from CloudWatch, which is some seconds behind.
 
     Example: `ops logs worker -f`, or `ops logs metrics --boot`
     """
     if boot and follow:
-        raise OpsError(f"--boot does not follow: ops wait {machine} does", status=2)
+        raise OpsError("--boot and --follow exclude each other", fix=f"ops wait {machine} follows a boot", status=2)
     if follow and as_json:
-        raise OpsError("--json gives one document, and --follow has no end: give one of them", status=2)
+        raise OpsError("--json and --follow exclude each other", fix="use one of them", status=2)
     if machine != "worker" and not boot:
         raise OpsError(
-            f"only the worker has a training log; of {machine} there is: ops logs {machine} --boot", status=2
+            "only the worker has a training log",
+            fix=f"for the boot log of {machine}: ops logs {machine} --boot",
+            status=2,
         )
     session = Session.open()
     if boot:
@@ -192,7 +196,7 @@ def logs(
             if not follow:
                 raise
             found = []
-            progress_console().print(f"no line yet from {log.stream}: waiting", highlight=False)
+            progress_console().print(f"{log.stream} has not logged anything yet: waiting", highlight=False)
     result = {
         "group": log.group,
         "stream": log.stream,
@@ -220,7 +224,7 @@ def _boot_log(session: Session, name: Name, *, as_json: bool) -> None:
     result = {"machine": machine_document(machine), "boot": report_document(report, machine)}
     if report is None:
         raise OpsError(
-            f"{name} has no parameter to report to: cdktf deploy {machines.PLACES[name].stack} brings it back"
+            f"{name} has no boot-status parameter", fix=f"cdktf deploy {machines.PLACES[name].stack} creates it"
         )
     reason = boot_report.stale(report, machine)
     head = Text.assemble((name, "bold"), f" boot: {report.state}")
@@ -231,13 +235,13 @@ def _boot_log(session: Session, name: Name, *, as_json: bool) -> None:
 
 def unlock(
     stack: OneStack = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Release without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Release it without asking.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Shows who holds the lock of a stack's state and since when, and releases it after you agree.
+    """Show who holds the lock of a stack's state and since when, and release it after you confirm.
 
-    A run that ended the hard way leaves its lock. Releasing the lock of one that is still at work can ruin the state:
-    ask the person first. What runs on this machine is looked for. Without a lock there is nothing to do.
+    A run that was killed leaves its lock behind. Releasing the lock of a running deploy can corrupt the state: ask its
+    owner first. Detects runs on this machine and keeps their locks.
 
     Example: `ops unlock train-model`
     """
@@ -266,7 +270,7 @@ def unlock(
             except OpsError as error:
                 problems.append(str(error))
     problems += [
-        f"{name}: {push_state.what(state)}. ops push-state {name} comes first"
+        f"{name}: {push_state.what(state)}. First run: ops push-state {name}"
         for name, state in errored.items()
         if name in wanted and name not in holders
     ]
@@ -277,11 +281,13 @@ def unlock(
 def _refusal(lock: locks.Lock, found: Holder, errored: ErroredState | None) -> str | None:
     """Why the lock must not be released now; None when a person may decide."""
     if found.is_ == "at work":
-        return f"{lock.stack}: {found.processes} of this machine works on that state: let it end, or interrupt it"
+        return (
+            f"{lock.stack}: {found.processes} on this machine is using that state: wait for it to end, or interrupt it"
+        )
     if errored and found.is_ != "elsewhere":
         return (
-            f"{lock.stack}: {push_state.what(errored)}. ops push-state {lock.stack} writes it, and releases the lock "
-            "too; without it the next deploy builds everything again"
+            f"{lock.stack}: {push_state.what(errored)}. Run ops push-state {lock.stack}, which also releases the lock; "
+            "without it, the next deploy creates everything again"
         )
     return None
 
@@ -291,10 +297,10 @@ def _say_who(lock: locks.Lock, found: Holder) -> None:
     if found.is_ == "gone":
         text, style = f"{lock.stack}: {GONE}.", ""
     elif found.is_ == "unknown":
-        text = f"{lock.stack}: Terraform runs here for another user ({found.processes}): see what it works on first."
+        text = f"{lock.stack}: another user runs Terraform here ({found.processes}): check what it is doing first."
         style = "yellow"
     elif is_young(lock, datetime.now(UTC)):
-        text = f"{lock.stack}: this lock is young, so that run is most likely still at work. Ask {lock.who} first."
+        text = f"{lock.stack}: this lock is recent, so that run is probably still active. Ask {lock.who} first."
         style = "yellow"
     else:
         return
@@ -303,7 +309,7 @@ def _say_who(lock: locks.Lock, found: Holder) -> None:
 
 def _agreed(lock: locks.Lock) -> bool:
     if not sys.stdin.isatty():
-        raise OpsError("a lock is released only after you agree, and there is nobody to ask: add --yes")
+        raise OpsError("releasing a lock needs your confirmation, and there is no terminal to ask on", fix="add --yes")
     return typer.confirm(f"Release the lock of {lock.stack}?", default=False, err=True)
 
 
@@ -322,7 +328,7 @@ def _unlocked(
         "problems": problems,
     }
     if as_json and not problems and len(released) < len(held):
-        result["problems"] = ["nothing is released without your agreement: add --yes"]
+        result["problems"] = ["releasing a lock needs your confirmation: add --yes"]
     if not held:
         text = f"no lock is held on {', '.join(wanted)}"
     elif released:

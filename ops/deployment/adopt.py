@@ -193,7 +193,9 @@ def bring_in(session: Session, stack: str, lost: Lost) -> None:
     """Has Terraform import it. Raises OpsError with what Terraform says."""
     folder = push_state.folder(session.environment) / "stacks" / stack
     if not (folder / ".terraform").is_dir():
-        raise OpsError(f"{push_state.shown(folder)} is not set up for Terraform: cdktf diff {stack} does that")
+        raise OpsError(
+            f"{push_state.shown(folder)} is not initialized for Terraform", fix=f"cdktf diff {stack} initializes it"
+        )
     command = ["terraform", "import", "-input=false", "-no-color", lost.address, *lost.ids]
     _terraform(folder, command, session.environment)
 
@@ -212,8 +214,6 @@ def _terraform(folder: Path, command: list[str], environment: Mapping[str, str])
             timeout=_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise OpsError(f"terraform cannot be run here ({error}): ops runs it in make shell") from None
+        raise OpsError(f"terraform does not run ({error})", fix="use ops in make shell") from None
     if run.returncode != 0:
-        raise OpsError(
-            f"{command[-2]} was not brought in. Terraform says: {(run.stderr or run.stdout).strip()[-1500:]}"
-        )
+        raise OpsError(f"{command[-2]} was not imported. Terraform says: {(run.stderr or run.stdout).strip()[-1500:]}")

@@ -84,7 +84,7 @@ def parsed(text: str) -> Report:
 def stale(report: Report, machine: Machine) -> str | None:
     """Why a report says nothing of the machine's present boot; None when it does."""
     if report.state == "unreadable report":
-        return "the report cannot be read"
+        return "the report is unreadable"
     if not machine.is_up:
         return f"the machine is {machine.state.lower()}"
     if report.at is None:
@@ -92,11 +92,11 @@ def stale(report: Report, machine: Machine) -> str | None:
     if machine.is_notebook:
         # It reports the id of an instance that belongs to SageMaker; only the time tells.
         if machine.since and report.at < machine.since - _NOTEBOOK_STARTS_WITHIN:
-            return f"the last report is of an earlier start ({durations.moment(report.at)})"
+            return f"the last report is from an earlier start ({durations.moment(report.at)})"
         return None
     if report.machine != machine.id:
-        return f"the last report is of an earlier machine ({report.machine or 'not named'})"
+        return f"the last report is from an earlier machine ({report.machine or 'unknown'})"
     # The report has whole seconds.
     if machine.since and report.at < machine.since.replace(microsecond=0):
-        return f"the last report is of an earlier start ({durations.moment(report.at)})"
+        return f"the last report is from an earlier start ({durations.moment(report.at)})"
     return None

@@ -40,7 +40,7 @@ def wait(session: Session, name: Name, seconds: int, show: Progress) -> Outcome:
         follow.machine,
         follow.report,
         f"{name} is not ready after {span}: {follow.at}",
-        f"ops wait {name} goes on from here; {_look_inside(name)}",
+        f"ops wait {name} continues to wait; {_look_inside(name)}",
     )
 
 
@@ -70,8 +70,8 @@ class _Follower:
             return Outcome(
                 machine,
                 None,
-                f"{self.name} has no parameter to report to ({boot_report.parameter(self.session, self.name)})",
-                f"cdktf deploy {PLACES[self.name].stack} brings it back",
+                f"{self.name} has no boot-status parameter ({boot_report.parameter(self.session, self.name)})",
+                f"cdktf deploy {PLACES[self.name].stack} creates it",
             )
         if reason := boot_report.stale(report, machine):
             self.report = None
@@ -121,4 +121,6 @@ def _look_inside(name: Name) -> str:
 def _repair(name: Name, report: Report) -> str:
     inside = "in a terminal of the notebook" if name == "notebook" else f"ops ssh {name}"
     logs = ", ".join(f"/var/lib/ml-infra/{stage.name}.log" for stage in report.failed)
-    return f"{inside}: {logs or '/var/log/cloud-init-output.log'} has all of it; the next start runs every stage again"
+    return (
+        f"{inside}: {logs or '/var/log/cloud-init-output.log'} has the full log; the next start runs every stage again"
+    )

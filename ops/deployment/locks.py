@@ -62,7 +62,7 @@ def read_lock(session: Session, stack: str, s3: Any = None) -> Lock | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         place = f"s3://{session.settings.state.bucket}/{lock_key(session, stack)}"
         raise OpsError(
-            f"{place} is not a lock as Terraform writes it: look at it, and delete it if nobody works on {stack}"
+            f"{place} is not a readable Terraform lock", fix=f"inspect it, and delete it if no run is using {stack}"
         ) from None
 
 
@@ -70,11 +70,11 @@ def release(session: Session, lock: Lock) -> None:
     """Deletes this lock and no other. Raises OpsError when it is not the one that is held any more."""
     held = read_lock(session, lock.stack)
     if held is None:
-        raise OpsError(f"{lock.stack}: the lock was released meanwhile; there is nothing to do")
+        raise OpsError(f"{lock.stack}: the lock was already released; there is nothing to do")
     if (held.id, held.version, held.etag) != (lock.id, lock.version, lock.etag):
         raise OpsError(
-            f"{lock.stack}: another run took the lock meanwhile ({held.who}, {held.operation}); it was left alone. "
-            f"ops unlock {lock.stack} shows it"
+            f"{lock.stack}: another run took the lock in the meantime ({held.who}, {held.operation}); it was kept",
+            fix=f"ops unlock {lock.stack} shows it",
         )
     # The version that was shown, or (without versions) the content: whatever is put there from now on stays.
     exactly = {"VersionId": lock.version} if lock.version else {"IfMatch": lock.etag}
@@ -84,7 +84,7 @@ def release(session: Session, lock: Lock) -> None:
         )
     except ClientError as error:
         if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
-            raise OpsError(f"{lock.stack}: another run took the lock meanwhile; it was left alone") from None
+            raise OpsError(f"{lock.stack}: another run took the lock in the meantime; it was kept") from None
         raise
 
 

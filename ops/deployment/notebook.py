@@ -24,16 +24,16 @@ def door(session: Session) -> Door:
     """Raises OpsError when the notebook is not deployed or does not run; ClientError."""
     machine = machines.look_at(session, "notebook", machines.deployed_id(session, "notebook"))
     if machine.state != "InService":
-        raise OpsError(_way_in(machine))
+        raise _unavailable(machine)
     answer = session.client("sagemaker").create_presigned_notebook_instance_url(NotebookInstanceName=machine.id)
     return Door(machine, str(answer["AuthorizedUrl"]))
 
 
-def _way_in(machine: Machine) -> str:
+def _unavailable(machine: Machine) -> OpsError:
     match machine.state:
         case "Stopped" | "Stopping":
-            return f"the notebook is {machine.state.lower()}: ops start notebook"
+            return OpsError(f"the notebook is {machine.state.lower()}", fix="ops start notebook")
         case "Pending" | "Updating":
-            return f"the notebook is {machine.state.lower()}: ops wait notebook"
+            return OpsError(f"the notebook is {machine.state.lower()}", fix="ops wait notebook")
     why = f" ({machine.failure})" if machine.failure else ""
-    return f"the notebook is {machine.state.lower()}{why}: cdktf deploy {PLACES['notebook'].stack}"
+    return OpsError(f"the notebook is {machine.state.lower()}{why}", fix=f"cdktf deploy {PLACES['notebook'].stack}")

@@ -42,7 +42,9 @@ def start(session: Session, name: Switched, *, seconds: int | None, show: Progre
     if before in _GOING_DOWN:
         # AWS refuses to start what is still stopping.
         if seconds is None:
-            raise OpsError(f"{name} is still stopping, and AWS starts it only then: ops start {name} in a minute")
+            raise OpsError(
+                f"{name} is still stopping, and AWS cannot start it yet", fix=f"in a minute: ops start {name}"
+            )
         machine = _until(session, machine, _DOWN, seconds, show)
     ready = (f"ops wait {name} follows its boot",)
     if machine.state in (*_UP, *_GOING_UP):
@@ -60,7 +62,7 @@ def stop(session: Session, name: Switched, *, seconds: int | None, show: Progres
     before = machine.state
     if before in _GOING_UP:
         if seconds is None:
-            raise OpsError(f"{name} is still starting: ops stop {name} in a minute")
+            raise OpsError(f"{name} is still starting", fix=f"in a minute: ops stop {name}")
         machine = _until(session, machine, _UP, seconds, show)
     changed = machine.state not in (*_DOWN, *_GOING_DOWN)
     if changed:
@@ -76,7 +78,9 @@ def _deployed(session: Session, name: Switched) -> Machine:
     machine = machines.look_at(session, name, machines.deployed_id(session, name))
     if machine.state not in (*_UP, *_DOWN, *_GOING_UP, *_GOING_DOWN):
         why = f" ({machine.failure})" if machine.failure else ""
-        raise OpsError(f"{name} ({machine.id}) is {machine.state.lower()}{why}: cdktf deploy {PLACES[name].stack}")
+        raise OpsError(
+            f"{name} ({machine.id}) is {machine.state.lower()}{why}", fix=f"cdktf deploy {PLACES[name].stack}"
+        )
     return machine
 
 
@@ -92,8 +96,8 @@ def _call(session: Session, machine: Machine, what: Literal["start", "stop"]) ->
     except ClientError as error:
         if error.response["Error"]["Code"] == "InsufficientInstanceCapacity":
             raise OpsError(
-                f"{explained(error)}\nEC2 has no {machine.type} free in this zone now: try again later, or choose "
-                "another train_model.instance_type and deploy (the data volume stays)"
+                f"{explained(error)}\nEC2 has no capacity for {machine.type} in this zone at the moment",
+                fix="try again later, or choose another train_model.instance_type and deploy (the data volume stays)",
             ) from None
         raise
 
@@ -113,20 +117,20 @@ def _until(session: Session, machine: Machine, states: tuple[str, ...], seconds:
         return found
     why = f" ({last.failure})" if last.failure else ""
     if found is not None:
-        raise OpsError(f"{last.name} is {last.state.lower()}{why}: cdktf deploy {PLACES[last.name].stack}")
+        raise OpsError(f"{last.name} is {last.state.lower()}{why}", fix=f"cdktf deploy {PLACES[last.name].stack}")
     raise OpsError(
-        f"{last.name} is still {last.state.lower()} after {durations.span_of(seconds)}{why}: "
-        "ops status shows how it goes on"
+        f"{last.name} is still {last.state.lower()} after {durations.span_of(seconds)}{why}",
+        fix="ops status shows when it changes",
     )
 
 
 def _still_costs(session: Session, machine: Machine) -> tuple[str, ...]:
     if machine.is_notebook:
-        return ("its volume is still charged (how much is unknown: SageMaker's storage price is not verified)",)
+        return ("its volume still costs money (unknown: SageMaker's storage price is not verified)",)
     total, lines = machines.disks(session, machine.id)
-    sum_ = f"{prices.usd(total)} a month" if total is not None else "the sum is unknown"
+    sum_ = f"{prices.usd(total)} a month" if total is not None else "an unknown amount"
     return (
-        f"its disks are still charged, {sum_}:",
+        f"its disks still cost {sum_}:",
         *(f"  {line}" for line in lines),
         f"cdktf destroy {PLACES[machine.name].stack} ends that too{_what_destroy_does_to_the_data(session, machine)}",
     )
@@ -143,6 +147,6 @@ def _what_destroy_does_to_the_data(session: Session, machine: Machine) -> str:
         charged = "" if prices.other_region(session.settings.deployment.region) else f", ${rate} a GB a month"
         return f"; the data volume {volume['id']} is kept as a snapshot{charged}"
     return (
-        f" and DELETES the data volume {volume['id']} for good: it was deployed with "
+        f" and DELETES the data volume {volume['id']} permanently: it was deployed with "
         "train_model.data_volume.snapshot_on_destroy = false"
     )

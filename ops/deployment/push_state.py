@@ -47,7 +47,7 @@ def of_others(session: Session) -> list[ErroredState]:
 
 def what(state: ErroredState) -> str:
     """What is the matter, in a sentence, for who looks at the stack."""
-    return f"the last run could not write its state, which is only in {shown(state.file)} ({state.says})"
+    return f"the last run could not write its state to S3; it is only in {shown(state.file)} ({state.says})"
 
 
 def shown(file: Path) -> str:
@@ -63,9 +63,9 @@ def push(session: Session, state: ErroredState) -> Pushed:
     there = read_stack(session, state.stack)
     if state.document is None:
         raise OpsError(
-            f"{state.stack}: {shown(state.file)} cannot be read as a state. Look for what the run made by its tags "
-            f"(aws resourcegroupstaggingapi get-resources --tag-filters Key=deployment,Values={session.name}), import "
-            "it or delete it by hand, then delete the file"
+            f"{state.stack}: {shown(state.file)} is not a readable state",
+            fix="find what the run created by its tags (aws resourcegroupstaggingapi get-resources --tag-filters "
+            f"Key=deployment,Values={session.name}), import or delete it by hand, then delete the file",
         )
     lock = _lock_of_that_run(session, state)
     outcome: Literal["pushed", "was there"] = "was there"
@@ -77,8 +77,8 @@ def push(session: Session, state: ErroredState) -> Pushed:
         outcome = "pushed"
         if not _knows_all(read_stack(session, state.stack), state):
             raise OpsError(
-                f"{state.stack}: Terraform pushed {shown(state.file)}, and S3 has another state. Nothing was deleted: "
-                "look at both, then try again"
+                f"{state.stack}: Terraform pushed {shown(state.file)}, but S3 has another state. Nothing was deleted",
+                fix="compare the two, then try again",
             )
     if lock:
         locks.release(session, lock)
@@ -93,12 +93,14 @@ def _lock_of_that_run(session: Session, state: ErroredState) -> Lock | None:
         return None
     found = holder(session, lock)
     if found.is_ == "at work":
-        raise OpsError(f"{state.stack}: Terraform works on it ({found.processes}): let it end, then try again")
+        raise OpsError(
+            f"{state.stack}: Terraform is running on it ({found.processes})", fix="wait for it to end, then try again"
+        )
     newer = lock.created is None or lock.created > state.written
     if found.is_ != "gone" or newer:
         raise OpsError(
-            f"{state.stack}: the state is locked by another run ({lock.who}, {lock.operation}): let it end. If it is "
-            f"gone: ops unlock {state.stack}, then try again"
+            f"{state.stack}: the state is locked by another run ({lock.who}, {lock.operation})",
+            fix=f"wait for it to end, or, if it is gone, ops unlock {state.stack}; then try again",
         )
     return lock
 
@@ -124,8 +126,9 @@ def _options(state: ErroredState, there: StackState | None) -> list[str]:
     only = [f"{address} ({id})" for address, id in state.managed.items() if known.get(address) != id]
     raise OpsError(
         f"{state.stack}: the state in S3 (serial {there.serial}) was written after {shown(state.file)} (serial "
-        f"{state.serial}), which cannot take its place. Only in the file: {', '.join(only) or 'nothing'}. Delete those "
-        f"in AWS, or import them (terraform -chdir={shown(state.file.parent)} import ADDRESS ID); then delete the file"
+        f"{state.serial}), so it is not overwritten. Only in the file: {', '.join(only) or 'nothing'}",
+        fix=f"delete those in AWS, or import them (terraform -chdir={shown(state.file.parent)} import ADDRESS ID), "
+        "then delete the file",
     )
 
 

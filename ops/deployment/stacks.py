@@ -46,14 +46,14 @@ def read_stack(session: Session, stack: str, s3: Any = None) -> StackState | Non
         return StackState(stack, int(document["serial"]), answer["LastModified"], count, document)
     except (ValueError, KeyError, TypeError, AttributeError):
         place = f"s3://{session.settings.state.bucket}/{state_key(session.settings, stack)}"
-        raise OpsError(f"{place} is not a Terraform state: an older version of the object may be") from None
+        raise OpsError(f"{place} is not a Terraform state", fix="restore an older version of the object") from None
 
 
 def outputs(session: Session, stack: str) -> dict[str, Any]:
     """The outputs of a deployed stack, by name. Raises OpsError when it is not deployed."""
     state = read_stack(session, stack)
     if state is None or not state.resources:
-        raise OpsError(f"{stack} is not deployed: cdktf deploy {stack}")
+        raise OpsError(f"{stack} is not deployed", fix=f"cdktf deploy {stack}")
     return {name: output["value"] for name, output in state.document.get("outputs", {}).items()}
 
 
@@ -72,16 +72,15 @@ def foundation_lost(states: Mapping[str, StackState | None]) -> tuple[str, str] 
     if not above:
         return None
     names, core = " ".join(above), states.get("mlcore")
-    stand = (
-        f"{', '.join(above)} still stand{'s' if len(above) == 1 else ''} on it and cost{'s' if len(above) == 1 else ''}"
-    )
-    able = "can be destroyed, but neither deployed nor changed"
+    one = len(above) == 1
+    depend = f"{', '.join(above)} still depend{'s' if one else ''} on it and cost{'s' if one else ''} money"
+    able = f"{'it' if one else 'they'} can be destroyed, but not deployed or changed"
     if core and core.resources:
         return (
-            f"mlcore has no outputs: a destroy of it was refused or interrupted, while {stand}: that {able}",
-            f"cdktf deploy mlcore makes it whole; if everything is to go: cdktf destroy {names} first",
+            f"mlcore has no outputs: destroying it was refused or interrupted, while {depend}; {able}",
+            f"cdktf deploy mlcore repairs it; to destroy everything, first: cdktf destroy {names}",
         )
-    return f"mlcore is destroyed while {stand}: that {able}", f"cdktf destroy {names}, then deploy what is needed again"
+    return f"mlcore is destroyed, while {depend}; {able}", f"cdktf destroy {names}, then deploy what you need again"
 
 
 def state_client(session: Session) -> Any:
@@ -105,7 +104,7 @@ def read_object(session: Session, key: str, s3: Any = None) -> dict[str, Any] | 
         if code == "NoSuchKey":
             return None
         if code == "NoSuchBucket":
-            raise OpsError(f"the state bucket {place.bucket} does not exist: ops bootstrap makes it") from None
+            raise OpsError(f"the state bucket {place.bucket} does not exist", fix="ops bootstrap creates it") from None
         raise
     body = answer["Body"].read()
     if is_web_page(body):

@@ -84,11 +84,12 @@ class TrainingLog:
                 raise
             if not self._group_exists():
                 raise OpsError(
-                    f"the log group {self.group} does not exist: cdktf deploy train-model brings it back"
+                    f"the log group {self.group} does not exist", fix="cdktf deploy train-model creates it"
                 ) from None
             raise NoLogYetError(
-                f"the worker {self.stream} has written no training log yet. Has a training started? On the worker "
-                "(ops ssh worker): train status. ops logs worker --boot shows how the boot went"
+                f"the worker {self.stream} has not written a training log yet",
+                fix="check that a training was started: train status on the worker (ops ssh worker); ops logs worker "
+                "--boot shows the boot",
             ) from None
         return answer
 

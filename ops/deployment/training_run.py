@@ -26,7 +26,7 @@ class Run(NamedTuple):
     def says(self) -> str:
         """What is known of it, in a sentence."""
         ago = durations.span(datetime.now(UTC) - self.last.at)
-        return f"a training runs on the worker, as far as its log tells; its last line, {ago} ago: {self.last.text}"
+        return f"according to its log, a training is running on the worker; last line, {ago} ago: {self.last.text}"
 
 
 class Unknown(NamedTuple):

@@ -22,7 +22,7 @@ from ops.deployment.stacks import foundation_lost
 
 _GOOD = ("running", "InService", "ready")
 _IDLE = ("stopped", "Stopped")
-GONE = "it was taken on this machine, and no Terraform works on that state here any more"
+GONE = "it was taken on this machine by a Terraform run that is gone"
 
 
 def status_view(session: Session, seen: Overview) -> RenderableType:
@@ -36,7 +36,7 @@ def status_view(session: Session, seen: Overview) -> RenderableType:
     ]
     for stack, state in seen.errored.items():
         parts += ["", Text(f"{stack}: {push_state.what(state)}", style="bold red")]
-        parts.append(Text(f"  before anything else: ops push-state {stack}"))
+        parts.append(Text(f"  fix this first: ops push-state {stack}"))
     if lost := foundation_lost(seen.stacks):
         parts += ["", Text(lost[0], style="bold red"), Text(f"  {lost[1]}", style="bold")]
     for lock in seen.locks.values():
@@ -48,7 +48,7 @@ def status_view(session: Session, seen: Overview) -> RenderableType:
             "no machine is deployed" if any(s and s.resources for s in seen.stacks.values()) else "nothing is deployed"
         )
         return Group(*parts, "", Text(f"{hint}: cdktf deploy mlcore stats-monitor"))
-    parts += ["", _machines(session, seen), Text(f"machine hours: since its start; {NOT_SPENT}", style="dim")]
+    parts += ["", _machines(session, seen), Text(f"machine hours: cost since the start; {NOT_SPENT}", style="dim")]
     unknown = [
         f"{machine.name}: cost unknown, {why}"
         for machine in seen.machines.values()
@@ -63,7 +63,7 @@ def status_view(session: Session, seen: Overview) -> RenderableType:
 def _way_out(lock: Lock, seen: Overview) -> str:
     holder = seen.holders[lock.stack]
     if holder.is_ == "at work":
-        return f"{holder.processes} of this machine: let it end"
+        return f"held by {holder.processes} on this machine: wait for it to end"
     command = "push-state" if lock.stack in seen.errored and holder.is_ == "gone" else "unlock"
     gone = f"{GONE}: " if holder.is_ == "gone" else ""
     return f"{gone}ops {command} {lock.stack} releases it"
@@ -102,7 +102,7 @@ def _machines(session: Session, seen: Overview) -> Table:
 def _boot(machine: Machine, report: Report | None) -> RenderableType:
     head = Text.assemble((machine.name, "bold"), f" {machine.id}, boot: ")
     if report is None:
-        return head.append("it has no parameter to report to", style="yellow")
+        return head.append("no boot-status parameter", style="yellow")
     if reason := boot_report.stale(report, machine):
         return head.append(reason, style="dim" if machine.state in _IDLE else "yellow")
     head.append(report.state, style=_style(report.state))

@@ -66,19 +66,19 @@ def _last(used: profiles.Credentials) -> Finding | None:
     if used.is_open:
         return unknown(
             subject,
-            f"those of {used.name} are temporary, and nothing says until when",
-            "aws configure export-credentials --format env tells it, in AWS_CREDENTIAL_EXPIRATION",
+            f"{used.name}: temporary, with an unknown expiry time",
+            "aws configure export-credentials --format env shows it in AWS_CREDENTIAL_EXPIRATION",
         )
     if used.ends is None:
         return None
     left = used.ends - datetime.now(UTC)
     if left <= timedelta(0):
-        return problem(subject, f"those of {used.name} ended {_minutes(-left)} ago", used.renew)
+        return problem(subject, f"{used.name}: expired {_minutes(-left)} ago", used.renew)
     if left < A_DEPLOY:
         return problem(
             subject,
-            f"those of {used.name} end in {_minutes(left)}: a deploy that is not over by then leaves its state unsaved "
-            "and locked",
+            f"{used.name}: expire in {_minutes(left)}; a deploy that takes longer cannot save its state and leaves "
+            "it locked",
             used.renew,
         )
     return ok(subject, f"{_minutes(left)} more")
@@ -96,7 +96,7 @@ def _asked(session: Session | None, region: str | None) -> Caller:
     except ClientError as error:
         return Caller((_refused(error), clock(_metadata(error))))
     except BotoCoreError as error:
-        return Caller((_refused(error), unknown("clock", "AWS did not answer, so its time is not known")))
+        return Caller((_refused(error), unknown("clock", "AWS did not answer, so its time is unknown")))
     identity = ok("credentials", f"{answer['Arn']}, account {answer['Account']}")
     return Caller((identity, clock(answer["ResponseMetadata"])), answer["Arn"], answer["Account"])
 
@@ -124,17 +124,17 @@ def _is_of_aws(metadata: Mapping[str, Any]) -> bool:
 def clock(metadata: Mapping[str, Any], now: datetime | None = None) -> Finding:
     """Compares this machine's time with the Date header of an answer."""
     if not _is_of_aws(metadata):
-        return unknown("clock", "what answered is not AWS, as far as can be seen")
+        return unknown("clock", "the answer does not seem to come from AWS")
     try:
         skew = (now or datetime.now(UTC)) - parsedate_to_datetime(metadata["HTTPHeaders"]["date"])
     except (KeyError, ValueError, TypeError):
-        return unknown("clock", "the answer of AWS carried no date that can be read")
+        return unknown("clock", "the answer from AWS has no readable date")
     seconds = round(abs(skew).total_seconds())
     way = "ahead of" if skew > timedelta(0) else "behind"
     if abs(skew) <= LARGEST_SKEW:
-        return ok("clock", f"{seconds} s {way} AWS's" if seconds > 1 else "as AWS's")
+        return ok("clock", f"{seconds} s {way} AWS's" if seconds > 1 else "in sync with AWS")
     return problem(
         "clock",
-        f"{timedelta(seconds=seconds)} {way} AWS's, and AWS refuses signatures that are over 5 minutes off",
-        "set this machine's clock by the network: timedatectl set-ntp true (macOS: sntp -sS time.apple.com)",
+        f"{timedelta(seconds=seconds)} {way} AWS's, and AWS refuses signatures more than 5 minutes off",
+        "synchronize this machine's clock: timedatectl set-ntp true (macOS: sntp -sS time.apple.com)",
     )

@@ -40,12 +40,14 @@ def _told(patient: Patient, points: list[dict[str, Any]]) -> str:
     systems = ", ".join(sorted({point["ResourceArn"].rpartition("/")[2] for point in points}))
     size = Decimal(sum(point.get("BackupSizeInBytes", 0) for point in points)) / _GB
     ends = [point["CalculatedLifecycle"]["DeleteAt"] for point in points if "CalculatedLifecycle" in point]
-    until = f"until {max(ends):%Y-%m-%d} at the latest" if len(ends) == len(points) else "until somebody deletes them"
+    until = (
+        f"until {max(ends):%Y-%m-%d} at the latest" if len(ends) == len(points) else "until they are deleted by hand"
+    )
     cost = (
         "" if prices.other_region(patient.region) else f", {size * prices.EFS_BACKUP_PER_GB_MONTH:.2f} dollars a month"
     )
     return (
-        f"{len(points)} of {systems}, which is gone, are kept {until}: {size:.1f} GB at most{cost}. To delete one: "
+        f"{len(points)} of the deleted {systems}, kept {until}: at most {size:.1f} GB{cost}. To delete one: "
         f"aws backup delete-recovery-point --region {patient.region} --backup-vault-name {VAULT} "
         f"--recovery-point-arn {points[0]['RecoveryPointArn']}"
     )

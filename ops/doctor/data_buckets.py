@@ -32,13 +32,15 @@ def _bucket(patient: Patient, subject: str, setting: str, uri: str) -> Finding:
         if error.response["Error"]["Code"] in ("404", "NoSuchBucket"):
             return problem(
                 subject,
-                f"there is no bucket {name} ({setting})",
+                f"the bucket {name} ({setting}) does not exist",
                 f"correct {setting}, or: aws s3api create-bucket --bucket {name}",
             )
         if is_denied(error):
-            return unknown(subject, f"these credentials may not look into {name} ({setting}); its owner may let others")
+            return unknown(
+                subject, f"these credentials may not list {name} ({setting}); the machine's role may still have access"
+            )
         return unknown(subject, f"{uri}: {why_unknown(error)}")
-    return ok(subject, uri if found else f"{uri}, nothing is there yet")
+    return ok(subject, uri if found else f"{uri}, still empty")
 
 
 CHECKS = (Check("data buckets", data_buckets),)

@@ -25,7 +25,7 @@ def key_pair(patient: Patient) -> Iterator[Finding]:
             f"ops init --key-pair NAME --force, or: aws ec2 import-key-pair --region {patient.region} "
             f"--key-name {name} --public-key-material fileb://~/.ssh/id_ed25519.pub",
         )
-        yield unknown("private key", f"there is no key pair {name} to compare it with")
+        yield unknown("private key", f"no key pair {name} to compare it with")
         return
     yield ok("key pair", f"{name} in {patient.region}")
     yield _private_half(patient, answer["KeyPairs"][0].get("PublicKey"))
@@ -35,10 +35,10 @@ def _private_half(patient: Patient, public: str | None) -> Finding:
     subject, name, named = "private key", patient.settings.access.ssh_keypair_name, patient.key_file
     wanted = material(public or "")
     if wanted is None:
-        return unknown(subject, "EC2 did not say the public key of the pair, so nothing can be compared with it")
+        return unknown(subject, "EC2 did not return the public key of the pair, so there is nothing to compare with")
     if named:
         if not named.is_file():
-            return problem(subject, f"{named} does not exist", "give --key the file of the private key")
+            return problem(subject, f"{named} does not exist", "pass the file of the private key with --key")
         return _of_file(named, wanted, name)
     # Every machine is reached through this one, so what the person's ssh configuration says of it counts.
     own = OwnSsh(f"{patient.session.name}-jump")
@@ -59,15 +59,15 @@ def _nowhere(agent: Agent, places: Sequence[Path]) -> Finding:
     if agent.named and agent.keys is None:
         return unknown(
             subject,
-            f"the ssh agent {agent.socket}, which your ssh configuration names (IdentityAgent), does not answer; it is "
+            f"the ssh agent {agent.socket} (IdentityAgent in your ssh configuration) does not answer; the key is "
             f"not in {looked}",
             "start or unlock that agent; ssh-add -L lists what it holds",
         )
     return problem(
         subject,
-        f"it is neither in the ssh agent nor in {looked}",
-        "ssh-add FILE, or move the file there, or ops doctor --key FILE. Only if it is lost: make another key pair and "
-        "name it with ops init --key-pair NAME --force, which replaces every machine at the next deploy",
+        f"neither in the ssh agent nor in {looked}",
+        "ssh-add FILE, or move the file there, or ops doctor --key FILE. Only if it is lost: create another key pair "
+        "and set it with ops init --key-pair NAME --force, which replaces every machine at the next deploy",
     )
 
 
@@ -80,22 +80,22 @@ def _of_files(files: Sequence[Path], wanted: str, name: str) -> Finding:
 def _of_file(file: Path, wanted: str, name: str) -> Finding:
     subject, shown = "private key", _shown(file)
     if not os.access(file, os.R_OK):
-        return problem(subject, f"{shown} cannot be read by you", f'sudo chown "$USER" {shown} && chmod 600 {shown}')
+        return problem(subject, f"you cannot read {shown}", f'sudo chown "$USER" {shown} && chmod 600 {shown}')
     mode = file.stat().st_mode & 0o777
     if mode & 0o077:
-        return problem(subject, f"others may read {shown} (mode {mode:o}), and ssh refuses it", f"chmod 600 {shown}")
+        return problem(subject, f"others can read {shown} (mode {mode:o}), so ssh refuses it", f"chmod 600 {shown}")
     found = public_of(file)
     if found is None:
         return unknown(
             subject,
-            f"{shown} is there, but it has a passphrase or is no private key, so it cannot be compared",
+            f"{shown} has a passphrase or is not a private key, so it cannot be compared",
             f"ssh-add {shown}",
         )
     if found != wanted:
         return problem(
             subject,
-            f"{shown} is the private key of another pair than {name}",
-            "give the right file with --key, or name the right pair: ops init --key-pair NAME --force",
+            f"{shown} does not belong to the key pair {name}",
+            "pass the right file with --key, or set the right pair: ops init --key-pair NAME --force",
         )
     return ok(subject, shown)
 

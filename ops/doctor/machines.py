@@ -36,18 +36,20 @@ def _one_zone(patient: Patient, ids: dict[str, str]) -> Finding:
     label = f"{zone} ({ids[zone]} for this account)"
     state = read_stack(patient.session, "mlcore")
     if state and state.attributes("aws_efs_file_system", "core"):
-        return ok(subject, "the file system is there")
+        return ok(subject, "the file system exists")
     known = ONE_ZONE_EFS.get(patient.region)
     if known is None:
         return unknown(
             subject,
-            f"whether {label} has One Zone file systems: not every zone has",
-            "look for the id: https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html",
+            f"cannot tell whether {label} supports One Zone file systems; not every zone does",
+            "look up the zone id: https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html",
         )
     if ids[zone] in known:
-        return ok(subject, f"{label} has One Zone file systems")
+        return ok(subject, f"{label} supports One Zone file systems")
     others = ", ".join(sorted(name for name, id in ids.items() if id in known))
-    return problem(subject, f"EFS has no One Zone file systems in {label}", f"set mlcore.az to one of: {others}")
+    return problem(
+        subject, f"EFS does not support One Zone file systems in {label}", f"set mlcore.az to one of: {others}"
+    )
 
 
 def types(patient: Patient) -> Iterator[Finding]:
@@ -96,7 +98,7 @@ def _image(patient: Patient, machine: Machine) -> Finding:
         image_id = machine.ami
     else:
         parameter = machine.type.image_parameter
-        source, fix = parameter, f"name an image of {patient.region} yourself: {machine.ami_setting}"
+        source, fix = parameter, f"set {machine.ami_setting} to an image in {patient.region}"
         try:
             image_id = patient.session.client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"]
         except ClientError as error:
@@ -110,7 +112,7 @@ def _image(patient: Patient, machine: Machine) -> Finding:
             raise
         found = []
     if not found:
-        return problem(subject, f"EC2 has no image {image_id} in {patient.region} for you ({source})", fix)
+        return problem(subject, f"no image {image_id} is available to you in {patient.region} ({source})", fix)
     return _fits(machine, found[0], fix)
 
 
@@ -119,18 +121,18 @@ def _fits(machine: Machine, image: dict[str, Any], fix: str) -> Finding:
     label = f"{image['ImageId']} ({name})"
     architecture = image.get("Architecture")
     if architecture is None:
-        return unknown(subject, f"EC2 does not say for which architecture {label} is")
+        return unknown(subject, f"EC2 does not report the architecture of {label}")
     if architecture != _ARCHITECTURE:
-        return problem(subject, f"{label} is for {architecture}, and {machine.type.name} is {_ARCHITECTURE}", fix)
+        return problem(subject, f"{label} is for {architecture}, but {machine.type.name} is {_ARCHITECTURE}", fix)
     if image["State"] != "available":
         return problem(subject, f"{label} is {image['State']}", fix)
     size = _root_gib(image)
     if machine.root_gib is not None and size is None:
-        return unknown(subject, f"{label} does not say how large its root volume is")
+        return unknown(subject, f"{label} does not report the size of its root volume")
     if machine.root_gib is not None and size is not None and size > machine.root_gib:
         return problem(
             subject,
-            f"{label} needs {size} GiB, and {machine.root_setting} is {machine.root_gib}: EC2 refuses at launch",
+            f"{label} needs {size} GiB, but {machine.root_setting} is {machine.root_gib}: EC2 would refuse the launch",
             f"set {machine.root_setting} = {size} or more",
         )
     return ok(subject, label)

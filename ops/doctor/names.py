@@ -71,9 +71,9 @@ def _of_stack(
     if taken:
         yield _problem(patient, stack, taken)
     elif looked:
-        yield ok(subject, f"none of its {looked} names is taken")
+        yield ok(subject, f"all {looked} names are free")
     if not_known:
-        yield unknown(subject, f"not known whether these are taken: {', '.join(not_known)}")
+        yield unknown(subject, f"cannot tell whether these are taken: {', '.join(not_known)}")
 
 
 def _problem(patient: Patient, stack: str, taken: list[tuple[str, str]]) -> Finding:
@@ -81,10 +81,10 @@ def _problem(patient: Patient, stack: str, taken: list[tuple[str, str]]) -> Find
     addresses = ", ".join(address for _, address in taken)
     return problem(
         f"names: {stack}",
-        f"there already, and not in {place}: {', '.join(shown for shown, _ in taken)}. A deploy would fail at them "
-        "when it has made other things",
-        "if another state has them: name its state.bucket and state.prefix, or choose another deployment.name. If no "
-        f"state has them: delete them, or bring them in (ops adopt {stack}, for {addresses})",
+        f"already exist, but are not in {place}: {', '.join(shown for shown, _ in taken)}. A deploy would fail at them "
+        "halfway",
+        "if another state manages them: use its state.bucket and state.prefix, or choose another deployment.name. "
+        f"Otherwise delete them, or import them (ops adopt {stack}, for {addresses})",
     )
 
 

@@ -101,8 +101,8 @@ def limit(patient: Patient, service: str, code: str) -> Limit | str:
         except BotoCoreError as error:
             return why_unknown(error)
         except KeyError:
-            return "Service Quotas answered without a value"
-    return f"Service Quotas has no {code} here"
+            return "Service Quotas returned no value"
+    return f"Service Quotas has no {code} in this region"
 
 
 def vcpus(patient: Patient) -> Iterator[Finding]:
@@ -128,12 +128,12 @@ def spot(patient: Patient) -> Iterator[Finding]:
         subject = f"spot: {next(each.name for each in _FAMILIES if each.spot == code)}"
         used = _vcpus_of(patient, [instance_type for instance_type in taken if spot_quota(instance_type) == code])
         need, found = _need(machines), limit(patient, "ec2", code)
-        sentence = f"no stack asks for spot; as spot {need} vCPU would be needed ({_who(machines)})"
+        sentence = f"no stack uses spot; as spot, {need} vCPU would be needed ({_who(machines)})"
         if isinstance(found, str):
-            yield unknown(subject, f"{sentence}; the quota is not known: {found}")
+            yield unknown(subject, f"{sentence}; the quota is unknown: {found}")
         elif used is None:
             yield unknown(
-                subject, f"{sentence}, quota {found.shown}; EC2 does not tell the vCPU of a machine that runs"
+                subject, f"{sentence}, quota {found.shown}; EC2 does not report the vCPU count of a running machine"
             )
         else:
             verdict = "fits" if need + used <= found.value else "does not fit"
@@ -246,8 +246,8 @@ def notebooks(patient: Patient) -> Iterator[Finding]:
                 code = f"sagemaker --quota-code {quota['QuotaCode']}"
                 yield _against(subject, 1, used, value, kind, code, patient, unit="notebook")
                 return
-        reasons.append(f'no quota is called "{name}"')
-    yield unknown(subject, f"1 needed ({kind}); the quota is not known: {'; '.join(dict.fromkeys(reasons))}")
+        reasons.append(f'no quota is named "{name}"')
+    yield unknown(subject, f"1 needed ({kind}); the quota is unknown: {'; '.join(dict.fromkeys(reasons))}")
 
 
 def _against(
@@ -255,10 +255,11 @@ def _against(
 ) -> Finding:
     """Compares; `used` None: not known."""
     if isinstance(found, str):
-        return unknown(subject, f"{need} needed ({who}); the quota is not known: {found}")
+        return unknown(subject, f"{need} needed ({who}); the quota is unknown: {found}")
     if used is None and need <= found.value:
         return unknown(
-            subject, f"{need} needed ({who}), quota {found.shown}; EC2 does not tell the vCPU of a machine that runs"
+            subject,
+            f"{need} needed ({who}), quota {found.shown}; EC2 does not report the vCPU count of a running machine",
         )
     sentence = f"{need} needed ({who}), {'?' if used is None else used} used by others, quota {found.shown}"
     total = need + (used or 0)
@@ -268,7 +269,7 @@ def _against(
         f"aws service-quotas request-service-quota-increase --region {patient.region} --service-code {quota} "
         f"--desired-value {total}"
     )
-    freeing = "stop what is not needed" if unit in ("vCPU", "notebook") else "release what is not needed"
+    freeing = "stop unused ones" if unit in ("vCPU", "notebook") else "release unused ones"
     return problem(subject, sentence, f"{ask}; or {freeing}")
 
 

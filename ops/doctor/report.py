@@ -17,7 +17,7 @@ from ops.core.session import Session
 # What the embedded AWS answers to a call that it lacks (embedded_aws/server.py, whose imports are for the server).
 NOT_IMPLEMENTED: Final = "NotImplementedByEmbeddedAWS"
 
-_LACKS: Final = "the embedded AWS does not have"
+_LACKS: Final = "the embedded AWS does not implement"
 
 State = Literal["ok", "problem", "unknown"]
 
@@ -42,7 +42,7 @@ def without_gaps(findings: Sequence[Finding]) -> list[Finding]:
     gaps = [finding.subject for finding in findings if finding.is_of_a_gap]
     others = [finding for finding in findings if not finding.is_of_a_gap]
     if gaps:
-        others.append(ok("embedded AWS", f"refuses nothing by these, so they were left out: {', '.join(gaps)}"))
+        others.append(ok("embedded AWS", f"does not implement these checks, so they were skipped: {', '.join(gaps)}"))
     return others
 
 

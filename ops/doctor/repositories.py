@@ -76,11 +76,11 @@ def _repository(subject: str, section: str, url: str, revision: str | None, fold
     if listed.says(no_repository(url)):
         return problem(
             subject,
-            f"{url} is no repository that everybody may read ({listed.reason})",
+            f"{url} is not a public repository ({listed.reason})",
             f"correct {section}.{key}; private repositories are not supported",
         )
     if listed.status != 0:
-        return unknown(subject, f"{url} could not be asked ({listed.reason})", f"git ls-remote {url}")
+        return unknown(subject, f"{url} does not answer ({listed.reason})", f"git ls-remote {url}")
     if revision is None:
         return ok(subject, url)
     if is_id:
@@ -106,9 +106,9 @@ def _commit(subject: str, url: str, revision: str, folder: Path) -> Finding:
         return problem(
             subject,
             f"{url} has no commit {revision} ({fetched.reason})",
-            "push it, or set train_model.training_revision to one that is there: git ls-remote " + url,
+            "push it, or set train_model.training_revision to one from: git ls-remote " + url,
         )
-    return unknown(subject, f"commit {revision[:12]} of {url} could not be asked for ({fetched.reason})")
+    return unknown(subject, f"cannot check commit {revision[:12]} of {url} ({fetched.reason})")
 
 
 def _git(folder: Path, *arguments: str) -> _Answer:

@@ -36,11 +36,11 @@ def bucket(patient: Patient) -> Iterator[Finding]:
         except ClientError as error:
             denied.append(f"{part.name} ({why_unknown(error)})")
     if wrong:
-        yield problem("state bucket", f"{state.name}: not as it should be: {', '.join(wrong)}", "ops bootstrap")
+        yield problem("state bucket", f"{state.name}: needs configuration: {', '.join(wrong)}", "ops bootstrap")
     elif not denied:
         yield ok("state bucket", f"{state.name} in {state.region}")
     if denied:
-        yield unknown("state bucket", f"{state.name}: not known: {', '.join(denied)}")
+        yield unknown("state bucket", f"{state.name}: could not check {', '.join(denied)}")
 
 
 def locks(patient: Patient) -> Iterator[Finding]:
@@ -66,7 +66,7 @@ def locks(patient: Patient) -> Iterator[Finding]:
         by = f"{stack} is locked by {_holder(answer['Body'].read())}"
         yield problem("state locks", by, _way_out(patient, stack))
     if not held:
-        yield ok("state locks", "none is held")
+        yield ok("state locks", "none held")
 
 
 def _holder(body: bytes) -> str:
@@ -74,7 +74,7 @@ def _holder(body: bytes) -> str:
         lock = json.loads(body)
         return f"{lock['Who']} since {lock['Created']} ({lock['Operation']})"
     except (ValueError, KeyError, TypeError):
-        return "somebody (the lock cannot be read)"
+        return "an unknown run (the lock is unreadable)"
 
 
 def _way_out(patient: Patient, stack: str) -> str:
@@ -86,7 +86,7 @@ def _way_out(patient: Patient, stack: str) -> str:
         return str(error)
     if lock and holder(patient.session, lock).is_ == "gone":
         return f"{GONE}: ops unlock {stack}"
-    return f"let that run end; if it is gone: ops unlock {stack}"
+    return f"wait for that run to end, or, if it is gone: ops unlock {stack}"
 
 
 def errored(session: Session, stacks: Sequence[str]) -> Iterator[Finding]:
@@ -95,7 +95,7 @@ def errored(session: Session, stacks: Sequence[str]) -> Iterator[Finding]:
     for name, state in found.items():
         yield problem("states on this machine", f"{name}: {push_state.what(state)}", f"ops push-state {name}")
     if not found:
-        yield ok("states on this machine", "all that runs of this folder wrote is in the bucket")
+        yield ok("states on this machine", "everything written from this folder is in the bucket")
 
 
 def foundation(patient: Patient) -> Iterator[Finding]:
@@ -108,7 +108,7 @@ def foundation(patient: Patient) -> Iterator[Finding]:
         return
     state = states["mlcore"]
     if state is None or not state.resources:
-        yield problem("mlcore", "it is not deployed, and the other stacks stand on it", "cdktf deploy mlcore")
+        yield problem("mlcore", "it is not deployed, and the other stacks depend on it", "cdktf deploy mlcore")
     else:
         yield ok("mlcore", "deployed")
 
@@ -131,13 +131,13 @@ def snapshots(patient: Patient) -> Iterator[Finding]:
         if wanted and not kept:
             yield problem(
                 subject,
-                f"a destroy now would delete {what} without a snapshot: {setting} = true holds from the next deploy on",
-                f"before any destroy: cdktf deploy {stack}",
+                f"a destroy now would delete {what} without a snapshot: {setting} = true applies from the next deploy",
+                f"before a destroy: cdktf deploy {stack}",
             )
         elif kept and not wanted:
             yield ok(
                 subject,
-                f"a destroy now still keeps a snapshot of {what}: {setting} = false holds from the next deploy on",
+                f"a destroy now still keeps a snapshot of {what}: {setting} = false applies from the next deploy",
             )
         else:
             does = "keeps a snapshot" if kept else "keeps no snapshot"

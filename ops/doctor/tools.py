@@ -52,7 +52,7 @@ def cdktf(root: Path = ROOT) -> Iterator[Finding]:
         pins = json.loads((root / "package.json").read_text(encoding="utf-8"))
         oldest, pin = _numbers(pins["engines"]["node"]), str(pins["dependencies"]["cdktf-cli"])
     except (OSError, ValueError, KeyError, TypeError):
-        yield problem("cdktf", f"{root / 'package.json'} is not there or not whole", "git checkout package.json")
+        yield problem("cdktf", f"{root / 'package.json'} is missing or incomplete", "git checkout package.json")
         return
     yield _node(root / ".venv" / "bin" / "node", oldest)
     yield _cli(root / "node_modules", pin)
@@ -66,7 +66,7 @@ def _node(program: Path, oldest: tuple[int, ...]) -> Finding:
     # A newer major cannot load the prebuilt node-pty of cdktf-cli 0.21, and does not even start it.
     if numbers[:1] != oldest[:1] or numbers < oldest:
         wanted = ".".join(str(number) for number in oldest)
-        return problem("node", f"{version}, and the cdktf CLI runs on {wanted} or a newer {oldest[0]}", "make setup")
+        return problem("node", f"{version}, but the cdktf CLI needs {wanted} or a newer {oldest[0]}", "make setup")
     return ok("node", version)
 
 
@@ -78,9 +78,9 @@ def _cli(modules: Path, pin: str) -> Finding:
         if not os.access(program, os.X_OK):
             raise FileNotFoundError(program)
     except (OSError, ValueError, KeyError, TypeError):
-        return problem("cdktf", f"{program} is not there or not whole", "make setup")
+        return problem("cdktf", f"{program} is missing or incomplete", "make setup")
     if version != pin:
-        return problem("cdktf", f"{version} is installed, and package.json pins {pin}", "make setup")
+        return problem("cdktf", f"{version} is installed, but package.json pins {pin}", "make setup")
     return ok("cdktf", version)
 
 
@@ -91,9 +91,9 @@ def _numbers(version: str) -> tuple[int, ...]:
 def ssh() -> Iterator[Finding]:
     """OpenSSH's client is there, which everything that reaches a machine uses."""
     if shutil.which("ssh") is None:
-        yield problem("ssh", "ssh is not on the PATH", "install OpenSSH's client (package openssh-client)")
+        yield problem("ssh", "ssh is not on the PATH", "install the OpenSSH client (package openssh-client)")
         return
-    said = _first_line(["ssh", "-V"]) or "its version is not told"
+    said = _first_line(["ssh", "-V"]) or "unknown version"
     yield ok("ssh", re.split(r"[, ]", said)[0])
 
 
@@ -104,15 +104,15 @@ def rsync() -> Iterator[Finding]:
     except OpsError as error:
         yield problem("rsync", f"{error.problem}; ops push and ops pull need it", error.fix)
         return
-    yield ok("rsync", (_first_line(["rsync", "--version"]) or "its version is not told").replace("  ", " "))
+    yield ok("rsync", (_first_line(["rsync", "--version"]) or "unknown version").replace("  ", " "))
 
 
 def session_manager() -> Iterator[Finding]:
     """What reaches the worker without an open port, for who wants that."""
     missing = [program for program in SSM_PROGRAMS if shutil.which(program) is None]
     if missing:
-        only = "only --via ssm of ops ssh, push, pull and tunnel needs it"
-        yield ok("Session Manager", f"not on this machine: {', '.join(missing)}; {only}")
+        only = "needed only for --via ssm of ops ssh, push, pull and tunnel"
+        yield ok("Session Manager", f"not installed: {', '.join(missing)}; {only}")
     else:
         yield ok("Session Manager", " and ".join(SSM_PROGRAMS))
 

@@ -101,11 +101,11 @@ def _change(patient: Patient, volume: _Volume, id: str, there: Mapping[str, obje
     if isinstance(size, int) and isinstance(old, int) and size < old:
         return problem(
             volume.subject,
-            f"{volume.section}.size_gb is {size}, and {id} has {old} GiB: EC2 makes no volume smaller",
+            f"{volume.section}.size_gb is {size}, but {id} has {old} GiB: EC2 cannot shrink a volume",
             f"set {volume.section}.size_gb = {old}",
         )
     if not new:
-        return ok(volume.subject, f"{id} is as the settings say")
+        return ok(volume.subject, f"{id} matches the settings")
     changes = ", ".join(f"{volume.section}.{key} = {str(value).lower()}" for key, value in new.items())
     answer = patient.session.client("ec2").describe_volumes_modifications(
         Filters=[{"Name": "volume-id", "Values": [id]}]
@@ -115,13 +115,13 @@ def _change(patient: Patient, volume: _Volume, id: str, there: Mapping[str, obje
         if state not in _OVER:
             return problem(
                 volume.subject,
-                f"a deploy would change {id} ({changes}), and EC2 refuses that while the change before, begun "
-                f"{modification['StartTime']:%Y-%m-%d %H:%M} UTC, is not completed ({state}, "
+                f"a deploy would change {id} ({changes}), but EC2 refuses that until the previous change, started "
+                f"{modification['StartTime']:%Y-%m-%d %H:%M} UTC, has completed ({state}, "
                 f"{modification.get('Progress', 0)} %)",
-                f"deploy when it is: aws ec2 describe-volumes-modifications --region {patient.region} "
+                f"wait until it has: aws ec2 describe-volumes-modifications --region {patient.region} "
                 f"--volume-ids {id}",
             )
-    return ok(volume.subject, f"a deploy changes {id}: {changes}. EC2 takes four changes of a volume in 24 hours")
+    return ok(volume.subject, f"a deploy changes {id}: {changes}. EC2 allows four changes of a volume in 24 hours")
 
 
 def _start(patient: Patient, volume: _Volume, restore: str) -> Iterator[Finding]:
@@ -143,8 +143,8 @@ def _start(patient: Patient, volume: _Volume, restore: str) -> Iterator[Finding]
                 raise
             yield problem(
                 volume.subject,
-                f"EC2 has no snapshot {restore} ({volume.section}.restore) in {patient.region} for you",
-                f'set {volume.section}.restore = "latest", "none" or a snapshot of {patient.region}',
+                f"no snapshot {restore} ({volume.section}.restore) is available to you in {patient.region}",
+                f'set {volume.section}.restore = "latest", "none" or a snapshot in {patient.region}',
             )
             return
     yield _fits(volume, max(found, key=lambda each: each["StartTime"]))
@@ -156,17 +156,17 @@ def _fits(volume: _Volume, snapshot: Mapping[str, Any]) -> Finding:
     if isinstance(size, int) and gib > size:
         return problem(
             volume.subject,
-            f"a new one starts from {label}, which has {gib} GiB, and {volume.section}.size_gb is {size}: EC2 refuses "
-            "a volume that is smaller than its snapshot",
-            f'set {volume.section}.size_gb = {gib}, or {volume.section}.restore = "none" for a blank one',
+            f"a new volume starts from {label}, which has {gib} GiB, but {volume.section}.size_gb is {size}: EC2 "
+            "refuses a volume smaller than its snapshot",
+            f'set {volume.section}.size_gb = {gib}, or {volume.section}.restore = "none" for an empty one',
         )
     if snapshot["State"] != "completed":
         return problem(
             volume.subject,
-            f"a new one starts from {label}, which is {snapshot['State']} ({snapshot.get('Progress') or '0%'})",
-            "deploy when it is completed",
+            f"a new volume starts from {label}, which is {snapshot['State']} ({snapshot.get('Progress') or '0%'})",
+            "deploy when it has completed",
         )
-    return ok(volume.subject, f"a new one starts from {label}")
+    return ok(volume.subject, f"a new volume starts from {label}")
 
 
 CHECKS = (Check("volumes", volumes),)

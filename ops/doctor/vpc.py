@@ -57,8 +57,8 @@ def _told(patient: Patient, vpc: str, endpoints: list[dict[str, Any]], groups: l
         f"aws ec2 delete-security-group --region {patient.region} --group-id {each['GroupId']}" for each in groups
     ]
     return (
-        f"{who} made {', '.join(ids)} in {vpc}, so that cdktf destroy mlcore will fail at the subnets and the VPC "
-        f"(DependencyViolation). Right before it, with the other stacks destroyed: {'; '.join(commands)}"
+        f"{who} created {', '.join(ids)} in {vpc}, so cdktf destroy mlcore would fail at the subnets and the VPC "
+        f"(DependencyViolation). Destroy the other stacks first, then run: {'; '.join(commands)}"
     )
 
 

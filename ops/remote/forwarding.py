@@ -40,7 +40,7 @@ SERVICES: Final[Mapping[str, Service]] = MappingProxyType(
             port=8888,
             machine="worker",
             path="/api",
-            remark="`jupyter server list` on the worker shows the token. The SageMaker notebook: ops notebook.",
+            remark="`jupyter server list` on the worker shows the token. For the SageMaker notebook: ops notebook.",
         ),
     }
 )
@@ -67,7 +67,7 @@ def free_port(wanted: int) -> int:
             port += 1
         else:
             return port
-    raise OpsError(f"no port from {wanted} on is free on localhost: name another with --local-port")
+    raise OpsError(f"no local port from {wanted} up is free", fix="choose another with --local-port")
 
 
 def _claim(port: int) -> None:
@@ -124,7 +124,7 @@ class Tunnel:
                 told = True
             # Given up between looking for it and using it: somebody else may have it by now.
             if (port := free_port(self._port)) != self._port:
-                self._say(f"port {self._port} is in use: taking {port}")
+                self._say(f"local port {self._port} is in use; using {port}")
                 self._port = port
             with processes.Child(self._command(route)) as ssh:
                 connected = self._connected(ssh)
@@ -133,14 +133,14 @@ class Tunnel:
                     self._serve_connected(ssh)
                 status = ssh.wait()
                 why = processes.reason(ssh.said, status)
-                if hopeless := processes.hopeless(ssh.said):
-                    raise OpsError(hopeless)
+                if error := processes.permanent_error(ssh.said):
+                    raise error
             if not self._was_ready and time.monotonic() >= self._until:
-                raise OpsError(f"no connection within {durations.span_of(self._patience)}: {why}. {reach.MAYBE}")
+                raise OpsError(f"no connection within {durations.span_of(self._patience)}: {why}", fix=reach.MAYBE)
             failures += 1
             pause = processes.pause(failures)
             what = "connection lost" if connected else "no connection"
-            self._say(f"{what} ({why}): trying again in {pause:.0f} s")
+            self._say(f"{what} ({why}): retrying in {pause:.0f} s")
             time.sleep(pause)
 
     def _command(self, route: Route) -> list[str]:
@@ -165,7 +165,7 @@ class Tunnel:
 
     def _serve_connected(self, ssh: processes.Child) -> None:
         if self._was_ready:
-            self._say(f"connected again: localhost:{self._port}")
+            self._say(f"reconnected: localhost:{self._port}")
             return
         told = False
         while ssh.poll() is None:
@@ -173,15 +173,15 @@ class Tunnel:
                 self._was_ready = True
                 self._ready(self._port)
                 return
-            if hopeless := processes.hopeless(ssh.said):
-                raise OpsError(hopeless)
+            if error := processes.permanent_error(ssh.said):
+                raise error
             if time.monotonic() >= self._until:
                 refused = [line.partition("open failed: ")[2] for line in ssh.said if line.startswith("channel ")]
                 why = f" ({refused[-1]})" if refused else ""
                 raise OpsError(
                     f"connected, but {self._service.title} "
-                    f"did not answer within {durations.span_of(self._patience)}{why}: "
-                    f"is it running? ops status shows how {self._service.machine} booted"
+                    f"did not answer within {durations.span_of(self._patience)}{why}",
+                    fix=f"check that it is running: ops status shows how {self._service.machine} booted",
                 )
             if not told:
                 self._say(f"connected; waiting for {self._service.title} to answer")

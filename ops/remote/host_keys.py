@@ -52,7 +52,7 @@ def pin(session: Session, hosts: Sequence[Host], known_hosts: Path) -> Pinned:
             continue
         try:
             keys = _on_console(session, host.instance_id)
-            why = "its console does not show it"
+            why = "the console output does not show it"
         except ClientError as error:
             keys, why = [], f"AWS refused GetConsoleOutput: {error.response['Error']['Code']}"
         if keys:
@@ -64,7 +64,7 @@ def pin(session: Session, hosts: Sequence[Host], known_hosts: Path) -> Pinned:
     return Pinned(
         ids=known | found.keys(),
         remarks=tuple(
-            f"first contact: the key of {', '.join(names)} is taken on trust ({why})" for why, names in wanting.items()
+            f"trusting the host key of {', '.join(names)} on first contact ({why})" for why, names in wanting.items()
         ),
     )
 

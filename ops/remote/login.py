@@ -30,9 +30,9 @@ def open_session() -> Session:
     """The settings and the account. On the embedded AWS says that there are no machines behind the addresses."""
     session = Session.open()
     if shutil.which("ssh") is None:
-        raise OpsError("ssh is not installed here: apt-get install openssh-client")
+        raise OpsError("ssh is not installed", fix="apt-get install openssh-client")
     if reach.on_this_machine(session):
-        say("this is the embedded AWS: nothing answers at the addresses that it makes up")
+        say("this is the embedded AWS: its machines have made-up addresses, and nothing answers there")
     return session
 
 
@@ -53,7 +53,7 @@ def login(session: Session, machine: Machine, *, via: ssh.Via, key: Path | None)
     if how.identity is None:
         name = session.settings.access.ssh_keypair_name
         remarks.append(
-            f"there is no private key ~/.ssh/{name} or ~/.ssh/{name}.pem: ssh tries its own and the agent's (or --key)"
+            f"no private key ~/.ssh/{name} or ~/.ssh/{name}.pem: ssh tries its own keys and the agent (or use --key)"
         )
     file = ssh.run_file(session, hosts, how, pinned=keys.ids, ask=may_ask())
     command = ["ssh", "-F", str(file)]

@@ -36,7 +36,7 @@ class Child:
                 stderr=subprocess.PIPE,
             )
         except FileNotFoundError:
-            raise OpsError(f"{command[0]} is not installed here: install it and try again") from None
+            raise OpsError(f"{command[0]} is not installed", fix="install it and try again") from None
         assert self._process.stderr is not None
 
         def keep(line: str) -> None:
@@ -133,24 +133,24 @@ def ended_by_signals() -> Iterator[None]:
 
 
 # What ssh says (OpenSSH 9) when trying again cannot help, and what can. rsync's "Permission denied (13)" is another.
-_HOPELESS: Final = {
-    r"permission denied \([a-z]": "the machine does not take the key: load it (ssh-add) or name it with --key FILE",
-    "host key verification failed": "the machine shows another host key than the known one: if you know why, "
-    "correct the lines of its id in the known_hosts file in ~/.ssh/ml-infra",
-    "too many authentication failures": "the agent offers too many keys: name the right one with --key FILE",
-    "bad configuration option": "ssh does not take the configuration: see the file and line that it names",
-    "bad owner or permissions": "ssh takes no configuration that others could change: chmod go-w it",
-    "bad permissions": "the private key may be read by others: chmod 600 it",
-    "administratively prohibited": "the machine does not allow forwarding: see AllowTcpForwarding in its sshd_config",
+_PERMANENT: Final = {
+    r"permission denied \([a-z]": "the machine rejects the key; load the right one (ssh-add) or pass --key FILE",
+    "host key verification failed": "the machine's host key differs from the known one; if you know "
+    "why, delete the lines with its id from the known_hosts file in ~/.ssh/ml-infra",
+    "too many authentication failures": "the agent offers too many keys; pass the right one with --key FILE",
+    "bad configuration option": "ssh rejects its configuration; see the file and line that it names",
+    "bad owner or permissions": "others may change this ssh configuration file; run chmod go-w on it",
+    "bad permissions": "others may read the private key; run chmod 600 on it",
+    "administratively prohibited": "the machine does not allow forwarding; see AllowTcpForwarding in its sshd_config",
 }
 
 
-def hopeless(said: Sequence[str]) -> str | None:
-    """Why another try would fail too, with what ssh said; None when it may well not."""
-    for line in said:
-        for sign, way_out in _HOPELESS.items():
-            if re.search(sign, line, re.IGNORECASE):
-                return f"{line}: {way_out}"
+def permanent_error(output: Sequence[str]) -> OpsError | None:
+    """Return the error in ssh's output that another try would meet too; None if a retry may succeed."""
+    for line in output:
+        for pattern, fix in _PERMANENT.items():
+            if re.search(pattern, line, re.IGNORECASE):
+                return OpsError(line, fix=fix)
     return None
 
 

@@ -14,7 +14,7 @@ from ops.core.errors import OpsError
 from ops.core.session import Session
 from ops.deployment.stacks import read_stack
 
-MAYBE: Final = "If nothing answers at all, your address may have changed: see access.deployer_cidrs in settings.toml"
+MAYBE: Final = "your address may have changed; check access.deployer_cidrs in settings.toml"
 
 # A security group drops what it does not let in without a word. An SSH server in the farthest region answers in half a
 # second; with the question for one's own address the answer to a silent one is there within 15.
@@ -40,20 +40,20 @@ class Standing(NamedTuple):
     @property
     def problem(self) -> tuple[str, str] | None:
         """What keeps this address out, now or after the next deploy, and the fix."""
-        change = f'put "{self.address}/32" into access.deployer_cidrs in settings.toml'
+        change = f'add "{self.address}/32" to access.deployer_cidrs in settings.toml'
         only = ", ".join(self.wanted if self.deployed is None else self.deployed)
         if _within(self.address, self.wanted):
             if self.is_let_in:
                 return None
             return (
-                f"your address is {self.address}, as access.deployer_cidrs has it, but what is deployed lets in "
-                f"{only} only",
+                f"your address {self.address} is in access.deployer_cidrs, but the deployed security group allows only "
+                f"{only}",
                 "cdktf deploy mlcore",
             )
         if self.deployed is not None and self.is_let_in:
-            return f"your address is {self.address}, which the next deploy of mlcore would shut out", change
+            return f"the next deploy of mlcore would block your address {self.address}", change
         then = "" if self.deployed is None else ", then: cdktf deploy mlcore"
-        return f"your address is {self.address}, and the jump host lets in {only} only", f"{change}{then}"
+        return f"your address is {self.address}, but the jump host allows only {only}", f"{change}{then}"
 
 
 def on_this_machine(session: Session) -> bool:
@@ -104,13 +104,15 @@ def look(session: Session, ssh: Sequence[str], alias: str) -> str | None:
     try:
         found = standing(session)
     except (OpsError, BotoCoreError, ClientError):
-        return f"{silent}. {MAYBE}"
+        return f"{silent}: {MAYBE}"
     if found is None or found.problem is None:
-        return f"{silent}, though your address is let in: does this network let SSH out, and has the jump host booted?"
+        return (
+            f"{silent}, although your address is allowed: check that SSH may leave this network and the jump host is up"
+        )
     what, fix = found.problem
     if found.is_let_in:
-        return f"{silent}. Besides, {what}: {fix}"
-    raise OpsError(f"{silent}: {what}. {fix[0].upper()}{fix[1:]}. The worker is open to --via ssm", status=_STATUS)
+        return f"{silent}. Also, {what}: {fix}"
+    raise OpsError(f"{silent}: {what}", fix=f"{fix}. Or reach the worker with --via ssm", status=_STATUS)
 
 
 def _within(address: str, blocks: Iterable[str]) -> bool:

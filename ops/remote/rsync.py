@@ -145,17 +145,17 @@ def run(
             return done
         problem = _problem(what, status, said)
         if problem is not None:
-            raise OpsError(problem)
+            raise problem
         why = processes.reason(said, status)
         if done.tries >= tries:
             times = "once" if tries == 1 else f"{tries} times"
-            raise OpsError(f"the connection broke {times} ({why}). {_KEPT}")
+            raise OpsError(f"the connection broke {times} ({why})", fix=_KEPT)
         pause = processes.pause(done.tries)
-        say(f"connection broken ({why}): going on in {pause:.0f} s")
+        say(f"connection broken ({why}): continuing in {pause:.0f} s")
         time.sleep(pause)
 
 
-_KEPT: Final = "What has arrived stays; the same command goes on from there"
+_KEPT: Final = "run the same command again; it continues with what was copied"
 
 
 class _Attempt:
@@ -196,40 +196,43 @@ def _number(text: str) -> int:
     return int(text.replace(",", ""))
 
 
-def _problem(copy: Copy, status: int, said: Sequence[str]) -> str | None:
-    """What no other try would change; None when the connection broke."""
+def _problem(copy: Copy, status: int, said: Sequence[str]) -> OpsError | None:
+    """Return the error that a retry would meet too; None when the connection broke."""
     everything = "\n".join(said)
     if re.search(r"rsync: (command )?not found", everything):
-        return "there is no rsync on the worker: ops ssh worker -- sudo apt-get install -y rsync"
+        return OpsError("rsync is not installed on the worker", fix="ops ssh worker -- sudo apt-get install -y rsync")
     if "No space left on device" in everything:
-        room = "make room"
+        room = "free some space"
         if f"{copy.make}/".startswith("/data/"):
             room = (
-                "raise train_model.data_volume.size_gb and run cdktf deploy train-model, which enlarges it in place; "
-                "while the worker runs, /data grows within two minutes of it"
+                "increase train_model.data_volume.size_gb and run cdktf deploy train-model, which enlarges it in "
+                "place; on a running worker, /data grows within two minutes"
             )
-        return f"the disk is full: {room}. {_KEPT}"
+        return OpsError("the disk is full", fix=f"{room}. Then {_KEPT}")
     if found := re.search(r'"([^"]*)" failed: No such file or directory', everything):
-        where = " on the worker: ops ssh worker -- ls /efs/trained_model lists what there is" if copy.relative else ""
-        return f"there is no {found[1]}{where}"
+        if not copy.relative:
+            return OpsError(f"{found[1]} does not exist")
+        return OpsError(f"{found[1]} does not exist on the worker", fix="see ops ssh worker -- ls /efs/trained_model")
     if found := re.search(r"mkdir: (cannot create directory .*)", everything):
-        return f"the worker refuses the folder: {found[1]}; ops status shows whether /data was mounted"
-    if hopeless := processes.hopeless(said):
-        return hopeless
+        return OpsError(
+            f"the worker cannot create the folder: {found[1]}", fix="check in ops status that /data was mounted"
+        )
+    if error := processes.permanent_error(said):
+        return error
     if status in _BROKEN:
         return None
-    first = next((line for line in said if not line.startswith("Warning: ")), "it did not say why")
-    return f"rsync failed with status {status}: {first}"
+    first = next((line for line in said if not line.startswith("Warning: ")), "no message")
+    return OpsError(f"rsync failed with status {status}: {first}")
 
 
 def require_content(folder: Path) -> None:
     """Raises OpsError when there is no such folder, or nothing in it."""
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise OpsError(f"{folder} {what}: name the folder whose content is to be copied")
+        raise OpsError(f"{folder} {what}", fix="name the folder whose content to copy")
     try:
         empty = not any(one.is_file() for one in folder.rglob("*"))
     except OSError as error:
         raise OpsError(f"{folder} cannot be read: {error.strerror}") from None
     if empty:
-        raise OpsError(f"there is no file in {folder}: nothing to copy")
+        raise OpsError(f"{folder} contains no files: nothing to copy")

@@ -64,7 +64,7 @@ def access(session: Session, *, via: Via, key: Path | None) -> Access:
 def require_programs() -> None:
     """Raises OpsError naming what Session Manager needs and is not there."""
     if missing := [f"{name} ({where})" for name, where in SSM_PROGRAMS.items() if not shutil.which(name)]:
-        raise OpsError(f"--via ssm needs what is not installed here: {'; '.join(missing)}")
+        raise OpsError("--via ssm needs programs that are not installed", fix=f"install {'; '.join(missing)}")
 
 
 def require_reachable(machine: Machine, via: Via) -> None:
@@ -72,8 +72,8 @@ def require_reachable(machine: Machine, via: Via) -> None:
     if via == "ssm" and not machine.ssm:
         others = ", ".join(one.name for one in MACHINES.values() if one.ssm)
         raise OpsError(
-            f"{machine.name} cannot be reached through Session Manager: its role lacks AmazonSSMManagedInstanceCore. "
-            f"Only {others} can; leave out --via ssm"
+            f"Session Manager cannot reach {machine.name} (its role lacks AmazonSSMManagedInstanceCore), only {others}",
+            fix="leave out --via ssm",
         )
 
 
@@ -87,7 +87,7 @@ def private_key(name: str) -> Path | None:
 def _identity(session: Session, key: Path | None, place: Path) -> Path | None:
     if key is not None:
         if not key.expanduser().is_file():
-            raise OpsError(f"there is no key {key}: name the private key of the key pair with --key")
+            raise OpsError(f"{key} does not exist", fix="pass the private key of the key pair with --key")
         return key.expanduser().absolute()
     name = session.settings.access.ssh_keypair_name
     if found := private_key(name):
@@ -116,9 +116,9 @@ def reachable(hosts: Iterable[Host], missing: dict[str, str], via: Via) -> tuple
     found = []
     for host in hosts:
         if via == "ssm" and not host.machine.ssm:
-            missing[host.machine.name] = "its role does not let Session Manager in"
+            missing[host.machine.name] = "its role does not allow Session Manager"
         elif via == "jump" and not host.machine.public and not has_jump:
-            missing[host.machine.name] = "it is reached through the jump host, which is left out"
+            missing[host.machine.name] = "it is behind the jump host, which is left out"
         else:
             found.append(host)
     return found, missing
@@ -201,7 +201,7 @@ def quoted(path: Path, *, tokens: bool = True) -> str:
     """The path as ssh_config reads it; % begins a token where `tokens` are known. Raises OpsError for a quote."""
     text = str(path)
     if '"' in text or "\n" in text:
-        raise OpsError(f"ssh cannot be told of {text!r}: move it to a path without quotation marks")
+        raise OpsError(f"ssh cannot use the path {text!r}", fix="move it to a path without quotation marks")
     return f'"{text.replace("%", "%%") if tokens else text}"'
 
 
@@ -259,4 +259,4 @@ def private_folder(path: Path) -> None:
             each.mkdir(mode=0o700, exist_ok=True, parents=True)
         path.chmod(0o700)
     except OSError as error:
-        raise OpsError(f"{path} cannot be made: {error.strerror}") from None
+        raise OpsError(f"cannot create {path}: {error.strerror}") from None

@@ -166,8 +166,8 @@ def test_keys_that_end_before_a_deploy_would(person: Person) -> None:
     state, detail, fix = said(in_variables(person, after(minutes=25)), "credentials last")
 
     assert state == "problem"
-    assert "those of the AWS_ variables end in 2" in detail  # the minutes go on while it looks
-    assert "leaves its state unsaved and locked" in detail
+    assert "the AWS_ variables: expire in 2" in detail  # the minutes go on while it looks
+    assert "cannot save its state and leaves it locked" in detail
     assert fix == "log in again, then set the AWS_ variables again"
 
 
@@ -183,7 +183,7 @@ def test_keys_that_have_ended_are_not_tried(person: Person) -> None:
 
     state, detail, _ = said(ended, "credentials last")
     assert state == "problem"
-    assert detail.startswith("those of the AWS_ variables ended 2 h ")
+    assert detail.startswith("the AWS_ variables: expired 2 h ")
     assert said(ended, "the rest")[0] == "unknown"
 
 
@@ -198,7 +198,7 @@ def test_other_commands_say_that_keys_have_ended(person: Person) -> None:
 def test_temporary_keys_that_do_not_say_their_end_are_unknown(person: Person) -> None:
     state, detail, _ = said(in_variables(person, None), "credentials last")
 
-    assert (state, "nothing says until when" in detail) == ("unknown", True)
+    assert (state, "with an unknown expiry time" in detail) == ("unknown", True)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ def test_temporary_keys_that_do_not_say_their_end_are_unknown(person: Person) ->
     [
         # Renewed by itself while the registration lasts.
         (NEW_SSO, "work", 20, {"refreshToken": "r"}, None, ""),
-        (NEW_SSO, "work", 20, {}, "problem", "those of profile me end in "),
-        (OLD_SSO, "https://example.awsapps.com/start", 20, {}, "problem", "end in "),
+        (NEW_SSO, "work", 20, {}, "problem", "profile me: expire in "),
+        (OLD_SSO, "https://example.awsapps.com/start", 20, {}, "problem", "expire in "),
         (OLD_SSO, "https://example.awsapps.com/start", 360, {}, "ok", "5 h "),
     ],
 )

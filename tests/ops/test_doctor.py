@@ -270,7 +270,7 @@ def test_what_the_embedded_aws_cannot_tell_is_left_out_and_said(person: Person) 
     )
     assert finding(ended, "embedded AWS") == (
         "ok",
-        f"refuses nothing by these, so they were left out: {', '.join(left_out)}",
+        f"does not implement these checks, so they were skipped: {', '.join(left_out)}",
         None,
     )
     assert not {each["subject"] for each in ended.document["findings"]} & set(left_out)
@@ -348,7 +348,7 @@ def test_a_repository_that_is_not_there(person: Person, subject: str, variable: 
     state, detail, fix = code(person, subject, **{variable: url})
 
     assert state == "problem"
-    assert detail.startswith(f"{url} is no repository that everybody may read (fatal: ")
+    assert detail.startswith(f"{url} is not a public repository (fatal: ")
     assert fix is not None
     assert fix.endswith("private repositories are not supported")
 
@@ -357,7 +357,7 @@ def test_a_server_that_does_not_answer_is_unknown(person: Person) -> None:
     state, detail, _ = code(person, **{REPOSITORY: "https://127.0.0.1:9/a/b"})
 
     assert state == "unknown"
-    assert detail.startswith("https://127.0.0.1:9/a/b could not be asked (fatal: unable to access")
+    assert detail.startswith("https://127.0.0.1:9/a/b does not answer (fatal: unable to access")
 
 
 def test_without_git_it_is_unknown(person: Person) -> None:
@@ -399,7 +399,7 @@ def test_the_buckets_of_the_data_are_there(person: Person) -> None:
     ended = person.ops("doctor", "train-model", "--json", stdin="", **DATA)
 
     assert finding(ended, "worker: data") == ("ok", "s3://my-pictures/imgs", None)
-    assert finding(ended, "worker: results") == ("ok", "s3://my-results/runs, nothing is there yet", None)
+    assert finding(ended, "worker: results") == ("ok", "s3://my-results/runs, still empty", None)
 
 
 def test_a_bucket_of_data_that_is_not_there(person: Person) -> None:
@@ -407,7 +407,7 @@ def test_a_bucket_of_data_that_is_not_there(person: Person) -> None:
 
     assert finding(ended, "worker: data") == (
         "problem",
-        "there is no bucket my-pictures (train_model.data_s3_uri)",
+        "the bucket my-pictures (train_model.data_s3_uri) does not exist",
         "correct train_model.data_s3_uri, or: aws s3api create-bucket --bucket my-pictures",
     )
     assert finding(ended, "worker: results")[0] == "problem"
@@ -419,7 +419,7 @@ def test_a_bucket_of_somebody_else_is_unknown(person: Person) -> None:
     ended = behind(person, forbidden, "train-model", ML_INFRA_TRAIN_MODEL__DATA_S3_URI="s3://not-mine/imgs")
 
     state, detail, _ = finding(ended, "worker: data")
-    assert (state, "may not look into not-mine (train_model.data_s3_uri)" in detail) == ("unknown", True)
+    assert (state, "may not list not-mine (train_model.data_s3_uri)" in detail) == ("unknown", True)
 
 
 # --- tools
@@ -464,7 +464,7 @@ def test_no_provider(person: Person) -> None:
 def test_no_ssh(person: Person) -> None:
     ended = person.ops("doctor", "--json", PATH=path_without(person, "ssh"))
 
-    is_the_only_problem(ended, "ssh", "ssh is not on the PATH", "install OpenSSH's client")
+    is_the_only_problem(ended, "ssh", "ssh is not on the PATH", "install the OpenSSH client")
 
 
 def test_no_rsync(person: Person) -> None:
@@ -502,7 +502,7 @@ def test_session_manager_is_for_who_wants_it(person: Person) -> None:
 
     assert finding(ended, "Session Manager") == (
         "ok",
-        "not on this machine: session-manager-plugin; only --via ssm of ops ssh, push, pull and tunnel needs it",
+        "not installed: session-manager-plugin; needed only for --via ssm of ops ssh, push, pull and tunnel",
         None,
     )
 
@@ -536,7 +536,7 @@ def test_a_node_that_the_cli_does_not_run_on(tmp_path: Path, version: str) -> No
     found = {each.subject: each for each in tools.cdktf(project(tmp_path, node=version, cli="0.21.0"))}
 
     assert (found["node"].state, found["node"].fix) == ("problem", "make setup")
-    assert found["node"].detail == f"{version}, and the cdktf CLI runs on 22.19 or a newer 22"
+    assert found["node"].detail == f"{version}, but the cdktf CLI needs 22.19 or a newer 22"
     assert found["cdktf"].state == "ok"
 
 
@@ -545,7 +545,7 @@ def test_another_cdktf_than_the_pinned_one(tmp_path: Path, version: str) -> None
     found = {each.subject: each for each in tools.cdktf(project(tmp_path, node="v22.20.0", cli=version))}
 
     assert (found["cdktf"].state, found["cdktf"].fix) == ("problem", "make setup")
-    assert found["cdktf"].detail == f"{version} is installed, and package.json pins 0.21.0"
+    assert found["cdktf"].detail == f"{version} is installed, but package.json pins 0.21.0"
     assert found["node"].state == "ok"
 
 
@@ -656,7 +656,7 @@ def test_a_state_bucket_that_is_not_right(person: Person) -> None:
 
     ended = person.ops("doctor", "--json")
 
-    is_the_only_problem(ended, "state bucket", "not as it should be: versioning, public access", "ops bootstrap")
+    is_the_only_problem(ended, "state bucket", "needs configuration: versioning, public access", "ops bootstrap")
 
 
 def test_a_state_bucket_of_somebody_else(person: Person) -> None:
@@ -727,10 +727,10 @@ def deployed_core(person: Person, outputs: Mapping[str, object], resources: int 
     [
         (
             0,
-            "mlcore is destroyed while train-model still stands on it and costs",
-            "cdktf destroy train-model, then deploy what is needed again",
+            "mlcore is destroyed, while train-model still depends on it and costs money",
+            "cdktf destroy train-model, then deploy what you need again",
         ),
-        (3, "mlcore has no outputs: a destroy of it was refused or interrupted", "cdktf deploy mlcore makes it whole"),
+        (3, "mlcore has no outputs: destroying it was refused or interrupted", "cdktf deploy mlcore repairs it"),
     ],
 )
 def test_mlcore_that_went_from_under_a_worker(person: Person, resources: int, detail: str, fix: str) -> None:
@@ -845,10 +845,10 @@ def test_a_change_that_ec2_refuses_while_the_one_before_is_not_completed(person:
     is_the_only_problem(
         ended,
         "train-model: data volume",
-        f"a deploy would change {id} (train_model.data_volume.snapshot_on_destroy = false), and EC2 refuses",
+        f"a deploy would change {id} (train_model.data_volume.snapshot_on_destroy = false), but EC2 refuses",
         f"describe-volumes-modifications --region us-east-1 --volume-ids {id}",
     )
-    assert "is not completed (optimizing, 0 %)" in finding(ended, "train-model: data volume")[1]
+    assert "has completed (optimizing, 0 %)" in finding(ended, "train-model: data volume")[1]
 
 
 def test_a_change_that_ec2_takes_is_told(person: Person) -> None:
@@ -903,7 +903,7 @@ def test_a_snapshot_that_is_larger_than_the_new_volume(person: Person) -> None:
     is_the_only_problem(
         person.ops("doctor", "--json"),
         "train-model: data volume",
-        f"a new one starts from {newest} of ",
+        f"a new volume starts from {newest} of ",
         "set train_model.data_volume.size_gb = 80",
     )
     larger = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__DATA_VOLUME__SIZE_GB="80")
@@ -915,7 +915,7 @@ def test_a_snapshot_that_is_larger_than_the_new_volume(person: Person) -> None:
 def test_a_snapshot_that_does_not_exist(person: Person) -> None:
     ended = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__DATA_VOLUME__RESTORE="snap-0123456789abcdef0")
 
-    is_the_only_problem(ended, "train-model: data volume", "EC2 has no snapshot snap-0123456789abcdef0", "restore = ")
+    is_the_only_problem(ended, "train-model: data volume", "no snapshot snap-0123456789abcdef0", "restore = ")
 
 
 # --- backups
@@ -948,8 +948,8 @@ def test_backups_of_a_file_system_that_is_gone_are_named_with_their_cost(person:
 
     assert state == "ok"
     assert detail.startswith(
-        "2 of fs-0123456789abcdef0, which is gone, are kept until 2027-01-01 at the latest: "
-        "80.0 GB at most, 4.00 dollars a month. To delete one: aws backup delete-recovery-point"
+        "2 of the deleted fs-0123456789abcdef0, kept until 2027-01-01 at the latest: "
+        "at most 80.0 GB, 4.00 dollars a month. To delete one: aws backup delete-recovery-point"
     )
 
 
@@ -1004,7 +1004,7 @@ def test_the_private_key_of_another_pair(person: Person) -> None:
 
     ended = person.ops("doctor", "--json")
 
-    is_the_only_problem(ended, "private key", "is the private key of another pair than a-key", "--key")
+    is_the_only_problem(ended, "private key", "does not belong to the key pair a-key", "--key")
 
 
 def test_a_right_key_beside_a_wrong_one_is_found(person: Person) -> None:
@@ -1023,7 +1023,7 @@ def test_a_key_file_can_be_named(person: Person) -> None:
     assert finding(named, "private key") == ("ok", "~/my keys/k", None)
 
     missing = person.ops("doctor", "--json", "--key", str(elsewhere / "no"))
-    is_the_only_problem(missing, "private key", "my keys/no does not exist", "give --key the file")
+    is_the_only_problem(missing, "private key", "my keys/no does not exist", "pass the file")
 
 
 def test_the_key_that_make_local_made_is_found(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1122,7 +1122,7 @@ def test_a_key_is_not_called_lost_while_its_agent_does_not_answer(person: Person
     state, detail, fix = finding(person.ops("doctor", "--json"), "private key")
 
     assert state == "unknown"
-    assert f"the ssh agent {person.home}/no-agent, which your ssh configuration names" in detail
+    assert f"the ssh agent {person.home}/no-agent (IdentityAgent in your ssh configuration) does not answer" in detail
     assert fix == "start or unlock that agent; ssh-add -L lists what it holds"
 
 
@@ -1194,7 +1194,7 @@ def test_a_named_image_that_does_not_exist(person: Person) -> None:
     ended = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__AMI="ami-0123456789abcdef0")
 
     is_the_only_problem(
-        ended, "worker: image", "EC2 has no image ami-0123456789abcdef0", 'set train_model.ami = "" to look it up'
+        ended, "worker: image", "no image ami-0123456789abcdef0", 'set train_model.ami = "" to look it up'
     )
 
 
@@ -1234,7 +1234,7 @@ def test_a_zone_without_one_zone_file_systems(person: Person) -> None:
 
     assert finding(ended, "EFS zone") == (
         "problem",
-        f"EFS has no One Zone file systems in {without} (use1-az3 for this account)",
+        f"EFS does not support One Zone file systems in {without} (use1-az3 for this account)",
         f"set mlcore.az to one of: {', '.join(others)}",
     )
     with_it = finding(person.ops("doctor", "mlcore", "--json", ML_INFRA_MLCORE__AZ=others[0]), "EFS zone")
@@ -1247,7 +1247,7 @@ def test_a_zone_of_which_nothing_is_known(person: Person) -> None:
     state, detail, fix = finding(ended, "EFS zone")
     assert (state, detail.partition(":")[0]) == (
         "unknown",
-        "whether eu-west-1a (euw1-az3 for this account) has One Zone file systems",
+        "cannot tell whether eu-west-1a (euw1-az3 for this account) supports One Zone file systems",
     )
     assert fix is not None
     assert fix.endswith("https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html")
@@ -1310,7 +1310,7 @@ NOT_TOLD: list[tuple[Answer, str]] = [
     (Answer.json_error("AccessDeniedException"), "these credentials may not call "),
     (Answer.json_error("TooManyRequestsException"), "TooManyRequestsException"),
     (Answer.json_error("ServiceException"), "ServiceException"),
-    (Answer.of({"Quota": {"QuotaCode": "L-DB2E81BA"}}), "answered without a value"),
+    (Answer.of({"Quota": {"QuotaCode": "L-DB2E81BA"}}), "returned no value"),
 ]
 
 
@@ -1323,7 +1323,7 @@ def test_the_default_does_not_count_where_the_accounts_own_is_not_told(
 
     state, detail, _ = finding(ended, "vCPU: G and VT")
     assert state == "unknown"
-    assert "48 needed (worker 48); the quota is not known: " in detail
+    assert "48 needed (worker 48); the quota is unknown: " in detail
     assert reason in detail
 
 
@@ -1424,14 +1424,14 @@ def test_spot_is_told_and_is_never_a_problem(person: Person) -> None:
     no_room = behind(person, quotas(PLENTY | {"L-3819A6DF": 63.0}))
     assert finding(no_room, "spot: G and VT") == (
         "ok",
-        "no stack asks for spot; as spot 48 vCPU would be needed (worker 48), 16 used, quota 63: does not fit",
+        "no stack uses spot; as spot, 48 vCPU would be needed (worker 48), 16 used, quota 63: does not fit",
         None,
     )
     assert no_room.status == 0
     room = behind(person, quotas(PLENTY))
     assert finding(room, "spot: G and VT")[1].endswith("16 used, quota 64: fits")
     assert finding(room, "spot: Standard")[1] == (
-        "no stack asks for spot; as spot 4 vCPU would be needed (jump 2, metrics 2), 2 used, quota 64: fits"
+        "no stack uses spot; as spot, 4 vCPU would be needed (jump 2, metrics 2), 2 used, quota 64: fits"
     )
 
 
@@ -1486,7 +1486,7 @@ def test_a_spot_quota_that_is_not_told_is_unknown(person: Person) -> None:
 
     state, detail, _ = finding(ended, "spot: G and VT")
     assert state == "unknown"
-    assert detail.endswith("the quota is not known: these credentials may not call GetServiceQuota")
+    assert detail.endswith("the quota is unknown: these credentials may not call GetServiceQuota")
     assert finding(ended, "vCPU: G and VT")[0] == "ok"
 
 
@@ -1594,7 +1594,7 @@ def test_a_notebook_quota_that_is_not_listed_is_unknown(person: Person) -> None:
 
     state, detail, _ = finding(ended, "notebook")
     assert state == "unknown"
-    assert 'no quota is called "ml.t3.medium for notebook instance usage"' in detail
+    assert 'no quota is named "ml.t3.medium for notebook instance usage"' in detail
 
 
 def test_the_default_of_a_notebook_quota_does_not_count_where_the_accounts_own_is_not_told(person: Person) -> None:
@@ -1606,7 +1606,7 @@ def test_the_default_of_a_notebook_quota_does_not_count_where_the_accounts_own_i
 
     state, detail, _ = finding(ended, "notebook")
     assert state == "unknown"
-    assert detail.endswith("the quota is not known: these credentials may not call ListServiceQuotas")
+    assert detail.endswith("the quota is unknown: these credentials may not call ListServiceQuotas")
 
 
 def test_the_default_of_a_notebook_quota_counts_where_the_account_has_none_of_its_own(person: Person) -> None:

@@ -152,10 +152,10 @@ def test_an_empty_account_has_every_name_free(person: Person) -> None:
 
     # Counted by hand in the stacks. mlcore: role, policy, profile, file system, two parameters, three groups.
     assert [names(ended, stack)[0][:2] for stack in TAKEN] == [
-        ("ok", "none of its 9 names is taken"),
-        ("ok", "none of its 5 names is taken"),
-        ("ok", "none of its 6 names is taken"),
-        ("ok", "none of its 5 names is taken"),
+        ("ok", "all 9 names are free"),
+        ("ok", "all 5 names are free"),
+        ("ok", "all 6 names are free"),
+        ("ok", "all 5 names are free"),
     ]
 
 

@@ -75,7 +75,7 @@ def test_guarddutys_endpoint_and_group_are_named_with_the_commands(person: Perso
     ((state, detail),) = said_of_it(person)
 
     assert state == "ok"  # no deploy fails by it
-    assert f"GuardDuty made {endpoint}, {group} in {vpc}, so that cdktf destroy mlcore will fail" in detail
+    assert f"GuardDuty created {endpoint}, {group} in {vpc}, so cdktf destroy mlcore would fail" in detail
     commands = [shlex.split(each) for each in detail.partition("destroyed: ")[2].split("; ")]
     region = ["--region", "us-east-1"]
     assert commands == [

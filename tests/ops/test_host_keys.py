@@ -133,7 +133,7 @@ class TestFirstContact:
     def test_without_a_console_it_is_taken_on_trust_which_is_said_once(self, world: World, home: Path) -> None:
         said = self.go(world, home)
         assert said.document["stdout"] == "there\n", said
-        trust = "first contact: the key of metrics, jump is taken on trust (its console does not show it)"
+        trust = "trusting the host key of metrics, jump on first contact (the console output does not show it)"
         assert f"ops: {trust}\n" in said.err
         again = self.go(world, home)
         assert again.document["stdout"] == "there\n", again
@@ -145,7 +145,7 @@ class TestFirstContact:
             said = self.go(world, home, AWS_ENDPOINT_URL=endpoint)
         assert said.document["stdout"] == "there\n", said
         assert (
-            "ops: first contact: the key of metrics is taken on trust "
+            "ops: trusting the host key of metrics on first contact "
             "(AWS refused GetConsoleOutput: UnauthorizedOperation)\n"
         ) in said.err
 
@@ -170,7 +170,7 @@ class TestFirstContact:
         with consoles(world, {world.ids["jump"]: console_with(self.shown(world, "jump"))}) as endpoint:
             said = world.ops("ssh-config", HOME=str(home), AWS_ENDPOINT_URL=endpoint)
         assert said.status == 0, said.err
-        assert "ops: first contact: the key of worker, metrics is taken on trust" in said.err
+        assert "ops: trusting the host key of worker, metrics on first contact" in said.err
         file = tmp_path / "config"
         file.write_text(said.out)
         checking = {

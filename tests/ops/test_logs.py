@@ -49,7 +49,7 @@ class TestTrainingLog:
 
         assert finished.status == 1
         assert finished.out == ""
-        assert f"the worker {worker} has written no training log yet" in finished.err
+        assert f"the worker {worker} has not written a training log yet" in finished.err
 
     def test_following_what_is_not_there_yet(self, place: Place, worker: str) -> None:
         process = place.start("logs", "worker", "-f")
@@ -169,16 +169,16 @@ class TestBoot:
 
         said = place.ops("logs", "worker", "--boot").words
 
-        assert "worker boot: ready (the last report is of an earlier machine (i-0123456789abcdef0))" in said
+        assert "worker boot: ready (the last report is from an earlier machine (i-0123456789abcdef0))" in said
 
 
 class TestWrongInput:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["jump"], "only the worker has a training log; of jump there is: ops logs jump --boot"),
-            (["worker", "--boot", "-f"], "--boot does not follow: ops wait worker does"),
-            (["worker", "-f", "--json"], "--follow has no end"),
+            (["jump"], "only the worker has a training log: for the boot log of jump: ops logs jump --boot"),
+            (["worker", "--boot", "-f"], "--boot and --follow exclude each other: ops wait worker follows"),
+            (["worker", "-f", "--json"], "--json and --follow exclude each other"),
             (["worker", "--lines", "0"], "0 is not in the range"),
             (["wroker"], "'wroker' is not one of"),
         ],

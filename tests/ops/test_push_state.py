@@ -117,10 +117,10 @@ class TestExpired:
         assert finished.out.count("not deployed") == 3
         assert "not pushed" in finished.out
         assert "nothing is deployed" not in finished.out
-        assert "train-model: the last run could not write its state, which is only in" in finished.words
+        assert "train-model: the last run could not write its state to S3; it is only in" in finished.words
         assert "errored.tfstate(1resource,written20" in "".join(finished.out.split())
-        assert "before anything else: ops push-state train-model" in finished.words
-        assert "no Terraform works on that state here any more: ops push-state train-model" in finished.words
+        assert "fix this first: ops push-state train-model" in finished.words
+        assert "by a Terraform run that is gone: ops push-state train-model" in finished.words
         (stack,) = [s for s in place.ops("status", "--json").document["stacks"] if s["name"] == STACK]
         assert stack["not_pushed"]["resources"] == 1
         assert (stack["lock"]["holder"], stack["lock"]["processes"]) == ("gone", [])
@@ -137,7 +137,7 @@ class TestExpired:
         finished = place.ops("unlock", STACK, *options)
 
         assert finished.status == 1
-        assert "ops push-state train-model writes it, and releases the lock too" in finished.words
+        assert "Run ops push-state train-model, which also releases the lock" in finished.words
         assert objects(place) == [lock_key(place)]
 
     def test_a_run_is_refused(self, place: Place) -> None:
@@ -294,7 +294,7 @@ class TestWhatIsNotOverwritten:
         finished = place.ops("push-state")
 
         assert finished.status == 1
-        assert "cannot be read as a state" in finished.words
+        assert "is not a readable state" in finished.words
         assert "Key=deployment,Values=not-overwritten" in finished.words
         assert "not readable as a state" in place.ops("status").words
         assert self.file(place).exists()

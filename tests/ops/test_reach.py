@@ -61,7 +61,7 @@ def doctors_word(ended: Finished) -> tuple[str, str, str | None]:
     return found["state"], found["detail"], found["fix"]
 
 
-PUT = f'put "{HERE}/32" into access.deployer_cidrs in settings.toml'
+PUT = f'add "{HERE}/32" to access.deployer_cidrs in settings.toml'
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ PUT = f'put "{HERE}/32" into access.deployer_cidrs in settings.toml'
         (
             f"{ELSEWHERE}/32",
             None,
-            (f"your address is {HERE}, and the jump host lets in {ELSEWHERE}/32 only", PUT),
+            (f"your address is {HERE}, but the jump host allows only {ELSEWHERE}/32", PUT),
         ),
         (
             f"{ELSEWHERE}/32",
             f"{ELSEWHERE}/32",
             (
-                f"your address is {HERE}, and the jump host lets in {ELSEWHERE}/32 only",
+                f"your address is {HERE}, but the jump host allows only {ELSEWHERE}/32",
                 f"{PUT}, then: cdktf deploy mlcore",
             ),
         ),
@@ -84,15 +84,15 @@ PUT = f'put "{HERE}/32" into access.deployer_cidrs in settings.toml'
             f"{HERE}/32",
             f"{ELSEWHERE}/32",
             (
-                f"your address is {HERE}, as access.deployer_cidrs has it, but what is deployed lets in "
-                f"{ELSEWHERE}/32 only",
+                f"your address {HERE} is in access.deployer_cidrs, but the deployed security group allows only "
+                f"{ELSEWHERE}/32",
                 "cdktf deploy mlcore",
             ),
         ),
         (
             f"{ELSEWHERE}/32",
             f"{HERE}/32",
-            (f"your address is {HERE}, which the next deploy of mlcore would shut out", PUT),
+            (f"the next deploy of mlcore would block your address {HERE}", PUT),
         ),
         ("198.51.100.0/24", None, None),
         (f"{HERE}/32", "198.51.0.0/16", None),
@@ -113,7 +113,7 @@ def test_doctor_compares_ones_own_address(person: Person) -> None:
 
     assert word == (
         "problem",
-        f"your address is {HERE}, and the jump host lets in {ELSEWHERE}/32, 192.0.2.0/24 only",
+        f"your address is {HERE}, but the jump host allows only {ELSEWHERE}/32, 192.0.2.0/24",
         f"{PUT}, then: cdktf deploy mlcore",
     )
 
@@ -150,9 +150,7 @@ def test_wait_says_at_once_who_will_not_get_in(person: Person) -> None:
 
     ended = person.ops("wait", "jump", "--timeout", "1s")
 
-    assert f"your address is {HERE}, and the jump host lets in {ELSEWHERE}/32 only: {PUT}" in " ".join(
-        ended.err.split()
-    )
+    assert f"your address is {HERE}, but the jump host allows only {ELSEWHERE}/32: {PUT}" in " ".join(ended.err.split())
 
 
 @contextmanager
@@ -194,7 +192,7 @@ class TestSilence:
             assert said.status == 255, command
             words = " ".join(said.err.split())
             assert f"{silent.jump_address} does not answer on port 22: your address is {HERE}" in words, command
-            assert f'Put "{HERE}/32" into access.deployer_cidrs' in words, command
+            assert f'add "{HERE}/32" to access.deployer_cidrs' in words, command
             assert "--via ssm" in words, command
 
     def test_where_the_persons_own_proxy_stands_between_nothing_is_tried(
@@ -216,7 +214,7 @@ class TestSilence:
 @pytest.mark.system
 @pytest.mark.parametrize(
     ("address", "remark"),
-    [(None, reach.MAYBE), ("203.0.113.10", "though your address is let in: does this network let SSH out")],
+    [(None, reach.MAYBE), ("203.0.113.10", "although your address is allowed: check that SSH may leave this network")],
 )
 def test_who_may_be_let_in_is_told_and_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str | None, remark: str

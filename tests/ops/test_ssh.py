@@ -96,7 +96,7 @@ class TestConfiguration:
             "--document-name AWS-StartSSHSession --parameters portNumber=%p"
         )
         for name in ("jump", "metrics"):
-            assert f"# {name} is left out: its role does not let Session Manager in" in said.out
+            assert f"# {name} is left out: its role does not allow Session Manager" in said.out
             assert resolved(file, f"{ACCOUNT}-{name}")["hostname"] == f"{ACCOUNT}-{name}"
 
     def test_as_json(self, account: World) -> None:
@@ -121,7 +121,7 @@ class TestConfiguration:
     def test_nothing_deployed_is_an_error(self, account: World) -> None:
         said = account.ops("ssh-config", ML_INFRA_DEPLOYMENT__NAME="nobody")
         assert said.status == 1
-        assert "no machine can be reached: jump: mlcore is not deployed" in said.err
+        assert "no machine is reachable: jump: mlcore is not deployed" in said.err
         assert "cdktf deploy mlcore" in said.err
         assert said.out == ""
 
@@ -141,7 +141,7 @@ class TestConfiguration:
         assert said.status == 1
         assert said.out == ""
         assert f"jump: jump is stopped ({account.ids['jump']}): {start}" in " ".join(said.err.split())
-        assert "worker: it is reached through the jump host" in " ".join(said.err.split())
+        assert "worker: it is behind the jump host" in " ".join(said.err.split())
 
         assert [host["machine"] for host in through_ssm["hosts"]] == ["worker"]
         assert f"# jump is left out: jump is stopped ({account.ids['jump']}): {start}\n" in through_ssm["config"]
@@ -181,7 +181,7 @@ class TestConfiguration:
 
         said = account.ops("ssh-config", "--key", str(tmp_path / "nothing"))
         assert said.status == 1
-        assert f"there is no key {tmp_path / 'nothing'}" in said.err.replace("\n", "")
+        assert f"{tmp_path / 'nothing'} does not exist" in said.err.replace("\n", "")
 
     def test_the_table_follows_the_stacks(self) -> None:
         """Which machine has which output, and which roles Session Manager accepts."""
@@ -227,7 +227,7 @@ class TestWrite:
         said = account.ops("ssh-config", "--write", HOME=str(home))
 
         assert said.status == 1
-        assert f"it is of {ACCOUNT} in eu-west-1, whose machines then have no names for ssh" in " ".join(
+        assert f"it belongs to {ACCOUNT} in eu-west-1, whose machines then lose their ssh names" in " ".join(
             said.err.split()
         )
 
@@ -249,7 +249,7 @@ class TestWrite:
     def test_nobody_to_ask(self, account: World, home: Path) -> None:
         said = account.ops("ssh-config", "--write", HOME=str(home))
         assert said.status == 1
-        assert "Nothing was changed: say --yes" in said.err.replace("\n", " ")
+        assert "Nothing was changed: pass --yes" in said.err.replace("\n", " ")
         assert not (home / ".ssh" / "config").exists()
 
     @pytest.mark.parametrize(("answer", "status"), [("n", 1), ("y", 0)])
@@ -262,7 +262,7 @@ class TestWrite:
             timeout=60,
             encoding="utf-8",
         )
-        child.expect("Go on")
+        child.expect("Continue")
         assert not (home / ".ssh" / "config").exists()
         child.sendline(answer)
         child.expect(pexpect.EOF)
@@ -284,7 +284,7 @@ class TestRefusedBeforeSsh:
             (["ssh", "notebook"], "the notebook has no SSH: ops notebook opens its Jupyter"),
             (["tunnel", "notebook"], "the notebook needs no tunnel: ops notebook opens its Jupyter"),
             (["ssh", "metrik"], "there is no machine 'metrik': one of jump, worker, metrics"),
-            (["ssh", "worker", "--json"], "--json wants a command"),
+            (["ssh", "worker", "--json"], "--json needs a command"),
         ],
     )
     def test_a_wrong_command_line(self, account: World, arguments: list[str], message: str) -> None:
@@ -348,8 +348,8 @@ class TestRefusedBeforeSsh:
         for name in ("jump", "metrics"):
             said = account.ops("ssh", name, "--via", "ssm", "--", "true", PATH=path)
             assert said.status == 1
-            assert f"{name} cannot be reached through Session Manager" in said.err
-            assert "Only worker can" in said.err
+            assert f"Session Manager cannot reach {name}" in said.err
+            assert "only worker: leave out --via ssm" in " ".join(said.err.split())
 
     def test_session_managers_programs_are_missing(self, account: World, tmp_path: Path) -> None:
         for program in ("ssh", "aws"):
@@ -362,16 +362,16 @@ class TestRefusedBeforeSsh:
     def test_ssh_is_missing(self, account: World, tmp_path: Path) -> None:
         said = account.ops("ssh", "worker", "--", "true", PATH=str(tmp_path))
         assert said.status == 1
-        assert "ssh is not installed here" in said.err
+        assert "ssh is not installed" in said.err
 
 
 class TestProgress:
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
-            (["ssh", "worker", "--json", "--", "true"], "asking AWS where worker is"),
-            (["ssh-config"], "asking AWS where the machines are"),
-            (["tunnel", "grafana"], "asking AWS where metrics is"),
+            (["ssh", "worker", "--json", "--", "true"], "Looking up the address of worker …"),
+            (["ssh-config"], "Looking up the addresses of the machines …"),
+            (["tunnel", "grafana"], "Looking up the address of metrics …"),
         ],
     )
     def test_who_waits_for_aws_is_told_so(

@@ -89,7 +89,9 @@ class TestNothingDeployed:
         finished = empty.ops("status", "--json", ML_INFRA_STATE__BUCKET="no-such-bucket")
 
         assert finished.status == 1
-        assert finished.document == {"error": "the state bucket no-such-bucket does not exist: ops bootstrap makes it"}
+        assert finished.document == {
+            "error": "the state bucket no-such-bucket does not exist: ops bootstrap creates it"
+        }
 
     def test_aws_that_does_not_answer_is_one_line(self, empty: Place) -> None:
         finished = empty.ops("status", AWS_ENDPOINT_URL="http://127.0.0.1:9")
@@ -168,7 +170,7 @@ class TestStatus:
         assert "g6.12xlarge" in finished.out
         assert "notebook: cost unknown" in finished.out
         assert "cost so far" not in finished.out
-        assert "\nmachine hours: since its start; disks, addresses, NAT and EFS are in ops cost\n" in finished.text
+        assert "\nmachine hours: cost since the start; disks, addresses, NAT and EFS are in ops cost\n" in finished.text
 
     def test_boot_with_what_failed_and_its_last_log_lines(self, place: Place, worker: str) -> None:
         stages = [stage("data"), stage("efs", ms=90_500, error="mount: timed out | /efs is not mounted")]
@@ -301,7 +303,7 @@ class TestWait:
         finished = place.ops("wait", "worker", "--timeout", "1s")
 
         assert finished.status == 1
-        assert "the last report is of an earlier machine (i-0123456789abcdef0)" in finished.words
+        assert "the last report is from an earlier machine (i-0123456789abcdef0)" in finished.words
 
     def test_a_report_of_an_earlier_start_does_not_count(self, place: Place, worker: str) -> None:
         place.report("worker", state="ready", machine=worker, boot=LONG_AGO, stages=[])
@@ -309,7 +311,7 @@ class TestWait:
         finished = place.ops("wait", "worker", "--timeout", "1s", "--json")
 
         assert finished.status == 1
-        assert "of an earlier start (2020-01-01 00:00 UTC)" in finished.document["problem"]
+        assert "from an earlier start (2020-01-01 00:00 UTC)" in finished.document["problem"]
         assert finished.document["ready"] is False
 
     def test_a_failure_of_an_earlier_start_does_not_count_either(self, place: Place, worker: str) -> None:
@@ -327,7 +329,7 @@ class TestWait:
         finished = place.ops("wait", "worker", "--timeout", "1s")
 
         assert finished.status == 1
-        assert "the report cannot be read" in finished.words
+        assert "the report is unreadable" in finished.words
 
     def test_without_a_parameter_there_is_nothing_to_wait_for(self, place: Place) -> None:
         name = "/ml-infra/ml-core/train-model/worker/boot-status"
@@ -336,7 +338,7 @@ class TestWait:
         place.aws("ssm").put_parameter(Name=name, Value="{}", Type="String")
 
         assert finished.status == 1
-        assert f"no parameter to report to ({name})" in finished.words
+        assert f"no boot-status parameter ({name})" in finished.words
 
     def test_notebook(self, place: Place) -> None:
         # It reports the id of an instance that SageMaker does not show.

@@ -69,7 +69,7 @@ def test_where_nobody_can_be_asked_it_runs_on(place: Place, worker: str, options
     finished = place.ops("stop", "worker", *options)
 
     assert finished.status == 1
-    assert "a training runs on the worker, as far as its log tells" in finished.err
+    assert "according to its log, a training is running on the worker" in finished.err
     assert "epoch 7: loss 0.3. Nothing was stopped: ops stop worker --yes" in " ".join(finished.err.split())
     assert state(place, worker) == "running"
 
@@ -142,4 +142,4 @@ def test_rights_to_the_log_that_are_missing_keep_nothing_running(
     finished = place.ops("stop", "worker")
 
     assert finished.status == 0
-    assert "whether a training runs is not known" in finished.err
+    assert "cannot tell whether a training is running" in finished.err

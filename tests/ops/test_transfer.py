@@ -203,7 +203,7 @@ class TestNewerFiles:
         said = world.ops("push", str(pushed))
         assert said.status == 0, said.err
         assert self.content(worker.path("/data/imgs")) == {"a.jpg": "there", "sub/b.jpg": "mine", "c.jpg": "mine"}
-        assert "ops: 1 file is newer on the worker and left alone: --overwrite copies them too\n" in said.err
+        assert "ops: 1 file is newer on the worker and was kept: --overwrite replaces newer files\n" in said.err
         assert world.ops("push", str(pushed), "--json").document["newer_files"] == 1
 
     def test_push_overwriting(self, world: World, worker: Box, pushed: Path) -> None:
@@ -228,7 +228,7 @@ class TestNewerFiles:
         assert (tmp_path / "first" / "checkpoint is newer").read_text() == ("there" if overwrite else "here")
         assert (tmp_path / "first" / "ünï newer").read_text() == ("there" if overwrite else "here")
         assert (tmp_path / "first" / "fresh is newer").read_text() == "fresh"
-        assert ("ops: 2 files are newer here and left alone" in said.err) == (not overwrite)
+        assert ("ops: 2 files are newer here and were kept" in said.err) == (not overwrite)
 
 
 class TestBrokenConnections:
@@ -302,7 +302,7 @@ class TestBrokenConnections:
         assert {process.name() for process in family} >= {"rsync", "ssh"}
         assert running.interrupt() == 130
         assert [process for process in family if is_running(process.pid)] == []
-        assert "the same command goes on from there" in running.err
+        assert "run the same command again to continue" in running.err
         wait_for_the_part(worker.path("/data/imgs"))
         assert not worker.path("/data/imgs/big.bin").exists()
 
@@ -314,7 +314,7 @@ class TestBrokenConnections:
         with worker.down():
             said = world.ops("push", str(images), "--tries", "2")
         assert said.status == 1
-        assert said.err.count("going on in") == 1
+        assert said.err.count("continuing in") == 1
         assert "the connection broke 2 times (connect failed: Connection refused)" in said.err
         assert "Connection refused" in said.err
 
@@ -339,16 +339,16 @@ class TestRefused:
         (tmp_path / "empty" / "deep").mkdir(parents=True)
         (tmp_path / "file").write_text("x")
         said = world.ops("push", str(tmp_path / name))
-        message = {"nothing": "does not exist", "empty": "there is no file in", "file": "is not a folder"}
+        message = {"nothing": "does not exist", "empty": "contains no files", "file": "is not a folder"}
         assert said.status == 1
         assert message[name] in said.err
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["push", ".", "--to", "data"], "--to data is not a whole path"),
-            (["pull", "../../etc"], "'../../etc' is no name in /efs/trained_model"),
-            (["pull", "/etc/passwd"], "'/etc/passwd' is no name in /efs/trained_model"),
+            (["push", ".", "--to", "data"], "--to data is not an absolute path"),
+            (["pull", "../../etc"], "'../../etc' is not a name in /efs/trained_model"),
+            (["pull", "/etc/passwd"], "'/etc/passwd' is not a name in /efs/trained_model"),
         ],
     )
     def test_a_wrong_command_line(self, world: World, arguments: list[str], message: str) -> None:
@@ -381,14 +381,14 @@ class TestRefused:
         finally:
             program.with_name("rsync-away").rename(program)
         assert said.status == 1
-        assert "there is no rsync on the worker: ops ssh worker -- sudo apt-get install -y rsync" in said.err
-        assert "going on" not in said.err
+        assert "rsync is not installed on the worker: ops ssh worker -- sudo apt-get install -y rsync" in said.err
+        assert "continuing" not in said.err
 
     def test_no_rsync_here(self, world: World, images: Path, tmp_path: Path) -> None:
         (tmp_path / "ssh").symlink_to("/usr/bin/ssh")
         said = world.ops("push", str(images), PATH=str(tmp_path))
         assert said.status == 1
-        assert "rsync is not installed here" in said.err
+        assert "rsync is not installed" in said.err
 
     @pytest.mark.parametrize(
         "version",
@@ -413,28 +413,28 @@ class TestRefused:
             sh(*enter, "umount", inside)
         assert said.status == 1
         assert (
-            "the disk is full: raise train_model.data_volume.size_gb and run cdktf deploy train-model, which enlarges "
-            "it in place; while the worker runs, /data grows within two minutes of it. What has arrived stays"
+            "the disk is full: increase train_model.data_volume.size_gb and run cdktf deploy train-model, which "
+            "enlarges it in place; on a running worker, /data grows within two minutes. Then run the same command again"
         ) in " ".join(said.err.split())
-        assert "going on" not in said.err
+        assert "continuing" not in said.err
 
     def test_a_folder_that_ubuntu_may_not_make(self, world: World, images: Path) -> None:
         said = world.ops("push", str(images), "--to", "/root/imgs")
         assert said.status == 1
         assert "Permission denied" in said.err
-        assert "going on" not in said.err
+        assert "continuing" not in said.err
 
     def test_a_key_that_is_not_taken(self, world: World, images: Path, tmp_path: Path) -> None:
         key = tmp_path / "wrong"
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
         said = world.ops("push", str(images), "--key", str(key))
         assert said.status == 1
-        assert "the machine does not take the key" in said.err
-        assert "going on" not in said.err
+        assert "the machine rejects the key" in said.err
+        assert "continuing" not in said.err
 
     def test_a_place_here_that_cannot_be_made(self, world: World, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")
-        for to, message in ((tmp_path / "file", "is not a folder"), (tmp_path / "file" / "below", "cannot be made")):
+        for to, message in ((tmp_path / "file", "is not a folder"), (tmp_path / "file" / "below", "cannot create")):
             said = world.ops("pull", "--to", str(to))
             assert said.status == 1
             assert message in said.err

@@ -97,7 +97,7 @@ class TestWhatItShows:
             ) in running.out
             assert fetch(port) == "Grafana"
             end(running)
-        assert "the tunnel is closed" in running.err
+        assert "tunnel closed" in running.err
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=60)
 
@@ -203,7 +203,7 @@ class TestLocalPort:
     def test_a_port_in_use_gives_way_to_the_next(self, world: World, grafana: None) -> None:
         with two_free_ports() as (taken, following), tunnel(world, "grafana", "--local-port", str(taken)) as running:
             running.says("Ctrl-C closes the tunnel.")
-            assert f"port {taken} of localhost cannot be had: taking {following}" in running.err
+            assert f"local port {taken} is in use; using {following}" in running.err
             assert f"Grafana: http://localhost:{following}\n" in running.out
             assert fetch(following) == "Grafana"
             end(running)
@@ -239,7 +239,7 @@ class TestLostConnections:
                 running.says("connection lost")
                 running.says("no connection")  # a try while nobody answers
                 assert fetched(port) is None
-            running.says(f"connected again: localhost:{port}")
+            running.says(f"reconnected: localhost:{port}")
             assert wait_for("Grafana", lambda: fetched(port)) == "Grafana"
             # What it said when it was ready is said once.
             assert running.out.count("Grafana:") == 1
@@ -253,7 +253,7 @@ class TestLostConnections:
                 running.says("Ctrl-C closes the tunnel.")
                 with world.boxes["worker"].down():
                     running.says("connection lost")
-                running.says("connected again")
+                running.says("reconnected")
                 assert wait_for("Jupyter", lambda: fetched(port)) == "Jupyter"
                 end(running)
         finally:
@@ -306,7 +306,7 @@ class TestLostConnections:
             cut()
             with world.boxes["jump"].down():
                 running.says("connection lost")
-            running.says("connected again")
+            running.says("reconnected")
             assert wait_for("Grafana", lambda: fetched(port)) == "Grafana"
             end(running)
 
@@ -326,7 +326,7 @@ class TestHopeless:
         assert said.status == 1
         assert "Permission denied (publickey)" in said.err
         assert "--key FILE" in said.err
-        assert "trying again" not in said.err
+        assert "retrying" not in said.err
 
     def test_nobody_at_the_jump_host(self, world: World) -> None:
         with world.boxes["jump"].down():
@@ -363,9 +363,9 @@ class TestHopeless:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["grafanna"], "'grafanna' is no service and no port"),
-            (["0"], "'0' is no service and no port"),
-            (["70000"], "'70000' is no service and no port"),
+            (["grafanna"], "'grafanna' is neither a service nor a port"),
+            (["0"], "'0' is neither a service nor a port"),
+            (["70000"], "'70000' is neither a service nor a port"),
             (["grafana", "--to", "moon"], "there is no machine 'moon'"),
         ],
     )

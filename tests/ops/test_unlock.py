@@ -137,10 +137,8 @@ class TestRealLock:
         # Terraform writes the time in UTC: 2026-11-25T20:00:00.885607817Z.
         created = held(place)["Created"]
         assert f"since {created[:10]} {created[11:16]} UTC, for " in finished.words
-        assert "young" not in finished.err
-        assert "taken on this machine, and no Terraform works on that state here any more" in " ".join(
-            finished.err.split()
-        )
+        assert "recent" not in finished.err
+        assert "taken on this machine by a Terraform run that is gone" in " ".join(finished.err.split())
         assert "add --yes" in finished.err
         assert held(place)["ID"] == orphan
 
@@ -198,7 +196,7 @@ class TestWhoHoldsIt:
             process.communicate()
 
         assert finished.status == 1
-        assert f"train-model: process {process.pid} of this machine works on that state" in finished.words
+        assert f"train-model: process {process.pid} on this machine is using that state" in finished.words
         assert still
         (lock,) = [stack["lock"] for stack in status["stacks"] if stack["lock"]]
         assert (lock["holder"], lock["processes"]) == ("at work", [process.pid])
@@ -210,8 +208,8 @@ class TestWhoHoldsIt:
         finished = place.ops("unlock", STACK, "--yes")
 
         assert finished.status == 0
-        assert "young" not in finished.err
-        assert "no Terraform works on that state here any more" in " ".join(finished.err.split())
+        assert "recent" not in finished.err
+        assert "by a Terraform run that is gone" in " ".join(finished.err.split())
 
     def test_whose_process_counts(self, here: Place, tmp_path: Path) -> None:
         put(here, Who=f"ada@{socket.gethostname()}")
@@ -250,7 +248,7 @@ class TestWhoHoldsIt:
         finished = place.ops("unlock", STACK, "--yes")
 
         assert finished.status == 0
-        assert "Terraform runs here for another user (process 7)" in " ".join(finished.err.split())
+        assert "another user runs Terraform here (process 7)" in " ".join(finished.err.split())
 
 
 @dataclass(frozen=True)
@@ -299,7 +297,7 @@ class TestWhatIsDeleted:
         remove(here)
         put(here, ID="another", Who="bob@desk")
 
-        with pytest.raises(OpsError, match=r"another run took the lock meanwhile \(bob@desk"):
+        with pytest.raises(OpsError, match=r"another run took the lock in the meantime \(bob@desk"):
             locks.release(here.session(), shown)
 
         assert held(here)["ID"] == "another"
@@ -310,7 +308,7 @@ class TestWhatIsDeleted:
         assert shown
         put(here, Created="2026-11-25T20:00:00Z")
 
-        with pytest.raises(OpsError, match="another run took the lock meanwhile"):
+        with pytest.raises(OpsError, match="another run took the lock in the meantime"):
             locks.release(here.session(), shown)
 
         assert is_held(here)
@@ -333,7 +331,7 @@ class TestWhatIsDeleted:
         assert shown
         remove(here)
 
-        with pytest.raises(OpsError, match="released meanwhile"):
+        with pytest.raises(OpsError, match="already released"):
             locks.release(here.session(), shown)
 
     def test_without_versions_the_content_decides(self, here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +346,7 @@ class TestWhatIsDeleted:
         with monkeypatch.context() as patch:
             # The lock changes hands after the last look.
             patch.setattr(locks, "read_lock", lambda session, stack: shown)
-            with pytest.raises(OpsError, match="another run took the lock meanwhile"):
+            with pytest.raises(OpsError, match="another run took the lock in the meantime"):
                 locks.release(session, shown)
         again = locks.read_lock(session, STACK)
         assert again
@@ -372,7 +370,7 @@ class TestAge:
 
         assert finished.status == 0
         assert "for 3 h" in finished.out
-        assert "young" not in finished.err
+        assert "recent" not in finished.err
 
     @pytest.mark.parametrize("minutes", [0, 14])
     def test_a_young_one_is_warned_of(self, place: Place, minutes: int) -> None:
@@ -381,7 +379,7 @@ class TestAge:
         finished = place.ops("unlock", STACK, "--yes")
 
         assert finished.status == 0
-        assert "this lock is young, so that run is most likely still at work. Ask ada@laptop first." in " ".join(
+        assert "this lock is recent, so that run is probably still active. Ask ada@laptop first." in " ".join(
             finished.err.split()
         )
 
@@ -391,7 +389,7 @@ class TestAge:
         finished = place.ops("unlock", STACK, "--yes")
 
         assert "since unknown" in finished.words
-        assert "young" in finished.err
+        assert "recent" in finished.err
 
 
 class TestWrongInput:
@@ -408,7 +406,7 @@ class TestWrongInput:
         remove(place)
 
         assert finished.status == 1
-        assert f"s3://{LOCAL_BUCKET}/{KEY} is not a lock as Terraform writes it" in finished.err
+        assert f"s3://{LOCAL_BUCKET}/{KEY} is not a readable Terraform lock" in finished.err
         assert still
 
     def test_ctrl_c_at_the_question(self, place: Place) -> None:
