@@ -50,7 +50,7 @@ for module in (account, adopt, doctor, cost, status, push_state, remote, noteboo
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0 well, 1 not, 2 a wrong command line, 130 interrupted.
+    """Run one command; return its exit status: 0 success, 1 failure, 2 wrong command line, 130 interrupted.
 
     A reader that goes away (`ops doctor | head -1`) ends it with 1 and without a word; what it says cannot be lost
     without one on a full disk.
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def versions() -> str:
-    """The commit of this program, and the versions of what it works with, as a report of a fault needs them."""
+    """Return the commit of this program, and the versions of what it works with, as a report of a fault needs them."""
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         described = subprocess.run(
@@ -91,7 +91,7 @@ def versions() -> str:
 
 
 def _discard_output() -> None:
-    """Or Python would try once more at exit."""
+    """Discard the rest of the output, so that Python does not try to write it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -117,7 +117,7 @@ def _run(given: list[str]) -> int:
 
 
 def _wrong(error: typer.TyperException, given: list[str]) -> int:
-    """A command line that cannot be understood. Without any command there is nothing to add to the help."""
+    """Report a command line that cannot be parsed. Without a command, the help is enough."""
     message = error.format_message()
     if not message:
         return error.exit_code

@@ -42,13 +42,13 @@ class Question:
     many: bool = False
 
     def check(self, value: str) -> str:
-        """The value to write. Raises RefusedError, as the settings would."""
+        """Return the value to write. Raises RefusedError, as the settings would."""
         check_literal(value)
         return self.own_check(value)
 
 
 def cidr(address: str) -> str:
-    """An address or block as the settings want it: an address alone becomes a /32. Raises RefusedError."""
+    """Return an address or block in the form of the settings; a bare address becomes a /32. Raises RefusedError."""
     try:
         plain = str(ipaddress.IPv4Address(address))
     except ValueError:
@@ -107,7 +107,7 @@ class Interview:
         return sys.stdin.isatty() and not self.take_proposals
 
     def run(self) -> SettingsFile:
-        """The file with every answer in it, not yet saved. Raises OpsError where nobody can be asked."""
+        """Return the file with every answer in it, not yet saved. Raises OpsError without a terminal to ask on."""
         for question in QUESTIONS.values():
             for value in self.given.get(question.key, []):
                 self._refuse_early(question, value)
@@ -176,7 +176,7 @@ class Interview:
         return typer.confirm(f"{change}. Replace it with {_shown(value)}?", default=False, err=True)
 
     def _ask(self, question: Question, proposal: str | None, before: Any) -> Value:
-        """Asks until the answer is accepted. Raises typer.Abort at the end of the input."""
+        """Ask until an answer is accepted. Raises typer.Abort at the end of the input."""
         while True:
             text = str(typer.prompt(question.what, default=proposal, err=True)).strip()
             if before is not None and text == _shown(before):
@@ -190,11 +190,11 @@ class Interview:
             return values if question.many else values[0]
 
     def value(self, key: Key) -> Any:
-        """What was answered so far."""
+        """Return the answer to a question already settled."""
         return next(answer.value for answer in self.answers if answer.key == key)
 
     def _remark(self, text: str) -> None:
-        """Tells it before the question it bears on; where nothing is asked, with the result."""
+        """Print a remark before its question, or, without a terminal, keep it for the result."""
         if self.asks:
             progress_console().print(f"  {text}", style="yellow", highlight=False, markup=False)
         else:
@@ -241,7 +241,7 @@ class Interview:
 
 
 def proposed_bucket(deployment: str, suffix: str) -> str:
-    """A bucket name that S3 accepts, of the deployment's name and what makes it unique."""
+    """Return a bucket name that S3 accepts, of the deployment's name and what makes it unique."""
     name = f"{deployment}-state-{suffix}"
     try:
         return checks.bucket_name(name)
@@ -250,7 +250,7 @@ def proposed_bucket(deployment: str, suffix: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as it stands in a question; what the file has may be anything, and the terminal must not obey it."""
+    """Return a value as a question shows it, with control characters escaped for the terminal."""
     if isinstance(value, list):
         return printable(", ".join(map(str, value)))
     return printable(value if isinstance(value, str) else json.dumps(value))

@@ -40,17 +40,17 @@ class Seen:
 
 
 def own_address(service: str = SERVICE) -> str:
-    """This machine's public IPv4 address. Raises OpsError when the service does not answer with one."""
+    """Return this machine's public IPv4 address. Raises OpsError when the service does not answer with one."""
     return seen_address(service).address
 
 
 def seen_address(service: str = SERVICE) -> Seen:
-    """The same, with the proxy that may stand between."""
+    """Return the public IPv4 address and the proxy through which it was asked for, if any."""
     return Seen(address=_answer(service), proxy=_proxy(service))
 
 
 def _proxy(service: str) -> str | None:
-    """The proxy through which Python asks, from http_proxy, https_proxy and no_proxy or the system's settings."""
+    """Return the proxy that Python uses, from http_proxy, https_proxy and no_proxy or the system's settings."""
     url = urllib.parse.urlsplit(service)
     proxy = urllib.request.getproxies().get(url.scheme)
     if not proxy or urllib.request.proxy_bypass(url.netloc):

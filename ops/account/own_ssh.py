@@ -36,7 +36,7 @@ class OwnSsh:
         self._files = [value for key, value in pairs if key == "identityfile"]
 
     def agent(self) -> Agent:
-        """The agent, asked for its keys. IdentityAgent as ssh_config(5) has it."""
+        """Return the agent, asked for its keys. IdentityAgent as ssh_config(5) has it."""
         socket, is_named = self._socket()
         if not socket:
             return Agent(None, is_named, frozenset())
@@ -47,7 +47,7 @@ class OwnSsh:
         return Agent(socket, is_named, frozenset(materials(listed.stdout.splitlines())))
 
     def key_files(self) -> list[Path]:
-        """The key files that ssh tries and that are there; its defaults where the person has named none."""
+        """Return the key files that ssh tries and that are there; its defaults where the person has named none."""
         found = [Path(value).expanduser() for value in self._files if "%" not in value]
         return [file for file in found if file.is_file()]
 
@@ -61,7 +61,7 @@ class OwnSsh:
 
 
 def public_of(file: Path) -> str | None:
-    """The public key of a private one; None when it cannot be told. A passphrase hides it, unless the .pub is there."""
+    """Return the public key of a private one; None when it cannot be derived (a passphrase, and no .pub file)."""
     said = _run(["ssh-keygen", "-y", "-P", "", "-f", str(file)])
     if said and said.returncode == 0 and (found := material(said.stdout)) is not None:
         return found
@@ -70,18 +70,18 @@ def public_of(file: Path) -> str | None:
 
 
 def materials(lines: Iterable[str]) -> Iterable[str]:
-    """The public keys in these lines."""
+    """Return the public keys in these lines."""
     return (found for line in lines if (found := material(line)) is not None)
 
 
 def material(line: str) -> str | None:
-    """Type and key of "ssh-ed25519 AAAA… comment"; None for what is no public key."""
+    """Return type and key of "ssh-ed25519 AAAA… comment"; None if the line is not a public key."""
     parts = line.split()
     return " ".join(parts[:2]) if len(parts) >= 2 and parts[1].startswith("AAAA") else None
 
 
 def _run(command: Sequence[str], stdin: str = "", **variables: str) -> "subprocess.CompletedProcess[str] | None":
-    """None when it cannot be run, or takes too long."""
+    """Return the finished process; None when it cannot run, or takes too long."""
     environment = {**os.environ, **variables}
     try:
         return subprocess.run(

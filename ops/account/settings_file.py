@@ -26,7 +26,7 @@ _NEW_FILE = "# The settings of this deployment. The settings.toml of the project
 
 
 def settings_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The file that `load_settings` reads: what ML_INFRA_SETTINGS names, else settings.toml of the project.
+    """Return the file that `load_settings` reads: what ML_INFRA_SETTINGS names, else settings.toml of the project.
 
     Raises SettingsError for a ~ that leads nowhere.
     """
@@ -46,7 +46,7 @@ class SettingsFile:
 
     @classmethod
     def read(cls, path: Path) -> "SettingsFile":
-        """The file; one that does not exist yet is empty but for a comment. Raises OpsError when it is no TOML."""
+        """Read the file; a missing one is empty except for a comment. Raises OpsError when it is not TOML."""
         try:
             raw = path.read_bytes()
             mark = codecs.BOM_UTF8 if raw.startswith(codecs.BOM_UTF8) else b""
@@ -63,12 +63,12 @@ class SettingsFile:
         return cls(path, text, mark)
 
     def get(self, key: Key) -> Any:
-        """The value of section.key in the file; None where it is not set."""
+        """Return the value of section.key in the file; None where it is not set."""
         section = tomllib.loads(self.text).get(key[0], {})
         return section.get(key[1]) if isinstance(section, dict) else None
 
     def with_value(self, key: Key, value: Value) -> "SettingsFile":
-        """The file with section.key set: in place of its assignment, else of its commented line, else new.
+        """Return the file with section.key set: in place of its assignment, else of its commented line, else new.
 
         Raises OpsError when that cannot be done without changing something else, or losing a comment inside a list.
         """
@@ -88,8 +88,10 @@ class SettingsFile:
         return replace(self, text=text)
 
     def save(self) -> None:
-        """Writes the file, all of it or nothing. Raises SettingsError when the settings are not accepted: the file is
-        then as it was."""
+        """Write the file, all of it or nothing.
+
+        Raises SettingsError when the settings are not accepted: the file is then as it was.
+        """
         target = self.path.resolve()  # a link stays a link
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +123,7 @@ class SettingsFile:
 
 
 def _toml(value: Value) -> str:
-    """The value as TOML: what JSON writes of strings and lists of them is TOML too."""
+    """Return the value as TOML: what JSON writes of strings and lists of them is TOML too."""
     return json.dumps(value)
 
 
@@ -145,7 +147,7 @@ _ASSIGNMENT = re.compile(rf"[ \t]*({_DOTTED})[ \t]*=[ \t]*")
 
 
 def _statements(text: str) -> Iterator[_Statement]:
-    """The statements of a text that is TOML."""
+    """Return the statements of a text that is TOML."""
     position, table = 0, ()  # type: int, tuple[str, ...]
     while position < len(text):
         if header := _HEADER.match(text, position):
@@ -172,7 +174,7 @@ def _line_end(text: str, position: int) -> int:
 
 
 def _has_comment_inside(text: str, key: Key) -> bool:
-    """Whether the value of the key is a list over lines with a comment in it, which belongs to a line of it."""
+    """Return whether the key's value is a list over several lines with a comment inside."""
     for statement in _statements(text):
         if statement.key and statement.table + statement.key == key:
             position, end = statement.value
@@ -188,7 +190,7 @@ _QUOTES = ('"""', "'''", '"', "'")
 
 
 def _value_end(text: str, start: int) -> int:
-    """Where the value that begins at `start` ends: strings may hold anything, brackets may go over lines."""
+    """Return where the value that begins at `start` ends. Strings may hold anything; brackets may span lines."""
     position, depth, last = start, 0, start
     while position < len(text):
         character = text[position]

@@ -72,13 +72,13 @@ class Step:
 
 
 def restrictions(steps: Sequence[Step]) -> list[Step]:
-    """Those of a bucket's steps that would refuse requests which it answers now; none for one that is to be made."""
+    """Return the steps that would refuse requests which the bucket answers now; none for a new bucket."""
     bucket, *others = steps
     return [] if bucket.is_ahead else [step for step in others if step.restricts and step.is_ahead]
 
 
 def location(region: str) -> dict[str, Any]:
-    """What CreateBucket takes for a bucket there: nothing for us-east-1, which S3 refuses to be told of."""
+    """Return CreateBucket's argument for the region: nothing for us-east-1, which S3 refuses as a location."""
     return {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
 
 
@@ -93,7 +93,10 @@ class StateBucket:
         self._s3 = session.client("s3", self.region)
 
     def exists(self) -> bool:
-        """Whether it is there. Raises OpsError when it is somebody else's, out of reach, or in another region."""
+        """Return whether the bucket exists.
+
+        Raises OpsError if it is another account's, out of reach, or in another region.
+        """
         # First, since S3 answers a HEAD with bad credentials by a bare 400.
         account = self._session.client("sts").get_caller_identity()["Account"]
         try:
@@ -119,7 +122,7 @@ class StateBucket:
         return True
 
     def _refuse_other_owner(self, account: str) -> None:
-        """A bucket of another account that lets us in would keep the state where its owner can take it away."""
+        """Refuse a bucket of another account, whose owner could take the state away."""
         try:
             self._s3.head_bucket(Bucket=self.name, ExpectedBucketOwner=account)
         except ClientError as error:
@@ -131,7 +134,7 @@ class StateBucket:
             raise
 
     def create(self) -> None:
-        """Makes the bucket and waits until S3 shows it. Raises OpsError when the name is taken."""
+        """Create the bucket and wait until S3 shows it. Raises OpsError when the name is taken."""
         try:
             self._s3.create_bucket(Bucket=self.name, ObjectOwnership="BucketOwnerEnforced", **location(self.region))
         except ClientError as error:
@@ -143,7 +146,7 @@ class StateBucket:
         self._s3.get_waiter("bucket_exists").wait(Bucket=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
 
     def parts(self) -> tuple[Part, ...]:
-        """Every part of the set-up of a bucket that exists, in the order in which to make it right."""
+        """Return every part of the configuration of an existing bucket, in the order in which to fix them."""
         return (
             Part("versioning", "keeps every old state", self._versioning),
             Part("encryption", "on by default", self._encryption),
@@ -160,7 +163,10 @@ class StateBucket:
         )
 
     def make_right(self, *, check: bool) -> Iterator[Step]:
-        """Each step as it is done; with `check`, what would be done. Raises OpsError, ClientError, BotoCoreError."""
+        """Create the bucket or fix its configuration, step by step; with `check`, only report.
+
+        Raises OpsError, ClientError, BotoCoreError.
+        """
         if self.exists():
             yield Step("bucket", "was right", f"{self.name} in {self.region}")
         elif check:
@@ -185,7 +191,7 @@ class StateBucket:
             yield Step(part.name, f"would be {done}" if check else done, difference.what, part.restricts)
 
     def _read(self, call: str, absent: str, **arguments: Any) -> dict[str, Any]:
-        """What a Get call answers; empty when S3 says with the code `absent` that there is nothing."""
+        """Return the answer to a Get call; empty when S3 answers with the code `absent`."""
         try:
             answer: dict[str, Any] = getattr(self._s3, call)(Bucket=self.name, **arguments)
         except ClientError as error:
@@ -326,7 +332,7 @@ class StateBucket:
 
 
 def _second_version(rule: dict[str, Any]) -> dict[str, Any]:
-    """The rule with its prefix in a filter, which means the same.
+    """Return the rule with its prefix in a filter, which means the same.
 
     S3 takes all rules with a filter or all with a bare prefix: "Filter element can only be used in Lifecycle V2"
     (https://github.com/hashicorp/terraform-provider-aws/issues/23299; API reference, LifecycleRule: "Prefix: no longer
@@ -338,7 +344,7 @@ def _second_version(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refused(error: ClientError) -> Exception:
-    """A missing permission by the name that a policy wants; everything else as it is."""
+    """Return an OpsError that names the missing permission; any other error unchanged."""
     code, call = error.response["Error"]["Code"], error.operation_name
     if code not in ("AccessDenied", "403", "AllAccessDisabled"):
         return error

@@ -33,7 +33,7 @@ Agreed = Annotated[bool, typer.Option("--yes", "-y", help="Restrict an existing 
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(init)
     app.command()(bootstrap)
 
@@ -120,7 +120,7 @@ def bootstrap(check: Check = False, yes: Agreed = False, as_json: Json = False) 
 
 
 def _agreed(bucket: StateBucket, planned: list[Step], *, may_ask: bool) -> bool:
-    """Whether a person wants a bucket restricted that is there already. Raises OpsError where nobody can be asked."""
+    """Ask whether to restrict an existing bucket. Raises OpsError when there is no terminal to ask on."""
     names = ", ".join(step.name for step in restrictions(planned))
     why = f"the bucket {bucket.name} exists already; changing {names} would block public access and plain HTTP"
     if not may_ask or not sys.stdin.isatty():

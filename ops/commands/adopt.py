@@ -18,7 +18,7 @@ from ops.deployment.locks import read_lock
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(adopt)
 
 

@@ -16,7 +16,7 @@ from ops.cost.view import bill, bill_document, comparison, comparison_document
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(cost)
 
 

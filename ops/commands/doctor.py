@@ -47,7 +47,7 @@ _STYLES: Final = {"ok": "green", "problem": "bold red", "unknown": "yellow"}
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(doctor)
 
 
@@ -85,7 +85,7 @@ def _chosen(stacks: Sequence[str]) -> list[str]:
 
 
 def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Sequence[Finding]]]:
-    """The findings, check by check. Refused settings are a finding; without them only this machine is looked at."""
+    """Yield the findings, check by check. With invalid settings, check only this machine."""
     try:
         session = Session.open()
     except SettingsError as error:

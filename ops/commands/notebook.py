@@ -15,7 +15,7 @@ from ops.deployment.notebook import OPENS_FOR, SESSION
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command("notebook")(notebook_command)
 
 

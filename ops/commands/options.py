@@ -13,7 +13,7 @@ from ops.remote import ssh
 
 
 def completed_from(*words: str) -> Callable[[str], list[str]]:
-    """For an argument's `autocompletion`: those of the words that begin as what is typed."""
+    """Return an `autocompletion` that proposes the words which begin with the typed text."""
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
@@ -46,7 +46,7 @@ ViaOption = Annotated[
 
 
 def seconds_in(timeout: str) -> int:
-    """What `Timeout` says, in seconds. Raises OpsError (a wrong command line) for what is no span of time."""
+    """Return a `Timeout` in seconds. Raises OpsError (a wrong command line) if it is not a duration."""
     try:
         return durations.seconds(timeout)
     except ValueError as error:

@@ -19,7 +19,7 @@ from ops.deployment.push_state import Pushed
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command("push-state")(push_state_command)
 
 

@@ -23,7 +23,7 @@ from ops.remote.login import Way, login, may_ask, open_session, say
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command("ssh")(ssh_command)
     app.command("ssh-config")(ssh_config)
     app.command()(tunnel)
@@ -79,7 +79,7 @@ def ssh_command(
 
 
 def _become(line: list[str]) -> NoReturn:
-    """ssh in the place of this program: signals, terminal and exit status are its own, however long it takes."""
+    """Replace this program with ssh, which then owns signals, terminal and exit status."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execvp(line[0], line)
@@ -161,7 +161,7 @@ def _write(text: str, session: Session, *, yes: bool, as_json: bool) -> None:
 
 
 def _of_another_region(file: Path, session: Session) -> str:
-    """The names for ssh have no region in them, since most people have one."""
+    """Return a warning if the file belongs to another region: the ssh names do not contain the region."""
     region = ssh.region_of(file)
     if region in (None, session.settings.deployment.region):
         return ""

@@ -31,7 +31,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace files
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(push)
     app.command()(pull)
 
@@ -169,11 +169,11 @@ class _Shown(AbstractContextManager["_Shown"]):
         self._status.stop()
 
     def remark(self, text: str) -> None:
-        """A remark above the line that changes."""
+        """Print a remark above the progress line."""
         say(text, self._console)
 
     def say(self, text: str) -> None:
-        """The same, before a pause."""
+        """Show a remark before a pause."""
         self._status.update("waiting")
         self.remark(text)
 

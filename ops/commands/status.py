@@ -31,7 +31,7 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Return as soon as AWS a
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     for command in (status, wait, start, stop, logs, unlock):
         app.command()(command)
 
@@ -126,7 +126,7 @@ def stop(
 
 
 def _spare_training(*, may_ask: bool) -> None:
-    """Raises OpsError where a training runs and nobody agrees to end it."""
+    """Refuse to stop a worker with a running training unless the person confirms. Raises OpsError."""
     found = training_run.find(Session.open())
     remarks = progress_console()
     if isinstance(found, training_run.Unknown):
@@ -279,7 +279,7 @@ def unlock(
 
 
 def _refusal(lock: locks.Lock, found: Holder, errored: ErroredState | None) -> str | None:
-    """Why the lock must not be released now; None when a person may decide."""
+    """Return why the lock must not be released now; None when a person may decide."""
     if found.is_ == "at work":
         return (
             f"{lock.stack}: {found.processes} on this machine is using that state: wait for it to end, or interrupt it"
@@ -293,7 +293,7 @@ def _refusal(lock: locks.Lock, found: Holder, errored: ErroredState | None) -> s
 
 
 def _say_who(lock: locks.Lock, found: Holder) -> None:
-    """What is known of the run that took the lock."""
+    """Print what is known about the run that took the lock."""
     if found.is_ == "gone":
         text, style = f"{lock.stack}: {GONE}.", ""
     elif found.is_ == "unknown":

@@ -63,13 +63,13 @@ class NotAwsError(UnusableAwsError):
 
 
 def is_web_page(body: bytes) -> bool:
-    """Whether this is HTML, which nothing here ever asks for."""
+    """Return whether this is HTML, which no call here ever expects."""
     return _WEB_PAGE.match(body) is not None
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises as UnusableAwsError what making a client lets through."""
+    """Turn the errors of creating a client into UnusableAwsError."""
     try:
         yield
     except _UNUSABLE as error:
@@ -77,7 +77,7 @@ def translated() -> Iterator[None]:
 
 
 def watch(client: Any) -> None:
-    """Makes every call of the client raise what is not AWS's answer as UnusableAwsError."""
+    """Make every call of the client raise UnusableAwsError for an answer that is not from AWS."""
     client.meta.events.register("before-parse", _refuse_web_page)
     if client.meta.service_model.metadata["protocol"] in ("json", "rest-json"):
         client.meta.events.register("before-parse", _refuse_what_is_not_json)
@@ -94,7 +94,7 @@ def _refuse_web_page(event_name: str, response_dict: Mapping[str, Any], **_: Any
 
 
 def _refuse_what_is_not_json(event_name: str, response_dict: Mapping[str, Any], **_: Any) -> None:
-    """botocore reads it as an empty answer: as if there were none of what was asked for."""
+    """Refuse a body that is not JSON, which botocore would read as an empty answer."""
     body = response_dict["body"]
     if response_dict["status_code"] < 300 and isinstance(body, bytes) and body:
         try:
@@ -104,8 +104,9 @@ def _refuse_what_is_not_json(event_name: str, response_dict: Mapping[str, Any], 
 
 
 def _refuse_unsigned_error(event_name: str, parsed: Mapping[str, Any], **_: Any) -> None:
-    """What has neither an error code nor a request id, botocore takes for AWS's error with the HTTP status as its code:
-    a proxy's 404 would mean that there is no such object.
+    """Refuse an error without error code and request id: a proxy's 404 would mean that there is no such object.
+
+    botocore takes it for an error from AWS with the HTTP status as its code.
     """
     answer = parsed["ResponseMetadata"]
     status, headers = answer["HTTPStatusCode"], answer.get("HTTPHeaders", {})
@@ -158,7 +159,7 @@ def explained(error: BotoCoreError | ClientError) -> str:
 
 
 def problem_and_fix(error: BotoCoreError | ClientError) -> tuple[str, str]:
-    """Return what an AWS failure says, and what to do about it: "" where only the failure's own words can tell."""
+    """Return what failed and what to do about it; the fix is "" where only AWS's message can tell."""
     if isinstance(error, ClientError):
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         if code in ("ExpiredToken", "ExpiredTokenException", "RequestExpired"):

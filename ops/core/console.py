@@ -11,7 +11,7 @@ from constructs_lib.refused import printable_lines
 
 
 def show(result: RenderableType, document: Any, *, as_json: bool) -> None:
-    """Prints a command's result: for a person, or (as_json) as one JSON document."""
+    """Print a command's result: for a person, or (as_json) as one JSON document."""
     if as_json:
         show_json(document)
     else:
@@ -19,7 +19,7 @@ def show(result: RenderableType, document: Any, *, as_json: bool) -> None:
 
 
 def show_json(document: Any) -> None:
-    """Prints the one JSON document."""
+    """Print the one JSON document."""
     print(json.dumps(document, indent=2, default=str), flush=True)
 
 
@@ -29,16 +29,16 @@ class _LiteralConsole(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Generator[Segment, None, None]:
-        """The pieces that are printed. Those that are rich's own, to move the cursor, say so."""
+        """Yield the printed segments; only rich's own control segments keep control characters."""
         for piece in super().render(renderable, options):
             yield piece if piece.control else Segment(printable_lines(piece.text), piece.style)
 
 
 def console() -> Console:
-    """For results. Colours and width follow the terminal; a pipe gets plain text."""
+    """Return the console for results. Colours and width follow the terminal; a pipe gets plain text."""
     return _LiteralConsole()
 
 
 def progress_console() -> Console:
-    """For progress and remarks: standard error, so that results can be piped."""
+    """Return the console for progress and remarks: standard error, so that results can be piped."""
     return _LiteralConsole(stderr=True)

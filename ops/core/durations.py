@@ -9,7 +9,7 @@ _SPAN: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def seconds(text: str) -> int:
-    """The seconds of "90s", "30m", "1h30m" or "45" (seconds). Raises ValueError for anything else, and for none."""
+    """Return the seconds of "90s", "30m", "1h30m" or "45" (seconds). Raises ValueError for anything else and for 0."""
     found = _SPAN.fullmatch(f"{text}s" if text.isdecimal() else text)
     total = (
         sum(int(number or 0) * unit for number, unit in zip(found.groups(), _UNITS.values(), strict=True))
@@ -22,7 +22,7 @@ def seconds(text: str) -> int:
 
 
 def span(length: timedelta) -> str:
-    """Two units at most: "4 s", "12 min 5 s", "3 h 20 min", "2 d 4 h"."""
+    """Return the duration in two units at most: "4 s", "12 min 5 s", "3 h 20 min", "2 d 4 h"."""
     total = max(0, int(length.total_seconds()))
     parts = [(total // 86400, "d"), (total // 3600 % 24, "h"), (total // 60 % 60, "min"), (total % 60, "s")]
     while len(parts) > 1 and not parts[0][0]:
@@ -31,17 +31,17 @@ def span(length: timedelta) -> str:
 
 
 def moment(at: datetime) -> str:
-    """ "2026-11-25 21:00 UTC"."""
+    """Return "2026-11-25 21:00 UTC"."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def iso(at: datetime | None) -> str | None:
-    """ "2026-11-25T21:00:00Z", for JSON."""
+    """Return "2026-11-25T21:00:00Z", for JSON."""
     return None if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def read(text: object) -> datetime | None:
-    """The moment that ISO 8601 text with a zone names; None for anything else."""
+    """Return the time in ISO 8601 text with a zone; None for anything else."""
     try:
         at = datetime.fromisoformat(str(text))
     except ValueError:
@@ -50,5 +50,5 @@ def read(text: object) -> datetime | None:
 
 
 def span_of(seconds: float) -> str:
-    """`span` of seconds."""
+    """Return `span` of a number of seconds."""
     return span(timedelta(seconds=seconds))

@@ -37,7 +37,7 @@ LOCAL_SETTINGS = {
 def commands(
     base: Mapping[str, str] = os.environ, *, root: Path = ROOT, build: Path = BUILD, place: Place = "shell"
 ) -> dict[str, str]:
-    """`base` with the project's Python, Node, cdktf CLI and Terraform settings, and without what would be in their way.
+    """Return `base` with the project's Python, Node, cdktf CLI and Terraform settings, without conflicting variables.
 
     Raises terraform.TerraformError, RefusedVariableError.
     """
@@ -66,7 +66,7 @@ def commands(
 
 
 def _node_options(given: str) -> str:
-    """The person's options and ours. A shell within a shell has them already."""
+    """Return the person's options and ours. A shell within a shell has them already."""
     # The CLI sets this one, but only where nothing else is set, and otherwise complains at every command.
     memory = "" if "--max-old-space-size" in given.replace("_", "-") else _NODE_MEMORY
     ours = "" if _NODE_OPTIONS in given else _NODE_OPTIONS
@@ -74,7 +74,7 @@ def _node_options(given: str) -> str:
 
 
 def _terminal(base: Mapping[str, str]) -> dict[str, str]:
-    """The terminal's encoding where it is not UTF-8, which PYTHONUTF8 would take it for."""
+    """Return the terminal's encoding where it is not UTF-8, which PYTHONUTF8 would take it for."""
     encoding = locale.getencoding()
     # ASCII is that of no locale (C, POSIX), with which Python, too, takes a terminal for one of UTF-8.
     if base.get("PYTHONIOENCODING") or codecs.lookup(encoding).name in ("utf-8", "ascii"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def replace(path: Path, content: bytes, *, mode: int) -> None:
-    """Puts `content` in the place of the file in one step: whoever reads it sees the old or the new. Raises OSError."""
+    """Replace the file's content in one step: a reader sees the old or the new. Raises OSError."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

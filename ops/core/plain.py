@@ -23,7 +23,7 @@ _FOR: Final = {
 
 
 def readable() -> None:
-    """Makes stdout and stderr say what they can: what the encoding lacks comes in letters that it has."""
+    """Make stdout and stderr replace characters that their encoding lacks with similar ones."""
     codecs.register_error(_HANDLER, _instead)
     for stream in (sys.stdout, sys.stderr):
         # A test's or a caller's own stream is no TextIOWrapper, and takes everything.

@@ -43,7 +43,7 @@ FAILURES: Final = 5
 
 
 def is_transient(error: BotoCoreError | ClientError) -> bool:
-    """Whether the same call may well succeed in a moment: no connection, no answer of AWS's, or one that says so."""
+    """Return whether the same call may succeed soon: no connection, no answer from AWS, or throttling."""
     if isinstance(error, ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return status >= 500 or error.response["Error"]["Code"] in _THROTTLED
@@ -58,7 +58,7 @@ class Progress:
         self._began = time.monotonic()
 
     def now(self, text: str) -> None:
-        """What is going on. Where nothing can be overwritten, said once and not again while it stays the same."""
+        """Show the current activity. Without a terminal, print it once until it changes."""
         if self._status:
             self._status.update(f"{escape(text)} ({durations.span(timedelta(seconds=time.monotonic() - self._began))})")
         elif text != self._last:
@@ -66,13 +66,13 @@ class Progress:
             self.passed(text)
 
     def passed(self, text: str) -> None:
-        """What is over."""
+        """Print a finished step."""
         self._console.print(text, highlight=False, markup=False)
 
 
 @contextmanager
 def watched(console: Console, text: str) -> Iterator[Progress]:
-    """A Progress that begins with `text`."""
+    """Show a Progress that begins with `text`."""
     if not console.is_terminal:
         shown = Progress(console, None)
         shown.now(text)
@@ -83,7 +83,7 @@ def watched(console: Console, text: str) -> Iterator[Progress]:
 
 
 def poll(look: Callable[[], T | None], *, every: float, seconds: float) -> T | None:
-    """What `look` returns once it is not None; None when that takes longer than `seconds`.
+    """Call `look` until it returns something; return that, or None after `seconds`.
 
     What is transient is tried again, but not many times in a row: then raises what botocore did, as when the time is
     over and there was never an answer.

@@ -37,7 +37,7 @@ class Credentials:
 
 
 def of_terraform(environ: Mapping[str, str]) -> Credentials | None:
-    """The credentials of this environment and its AWS configuration; None when the configuration cannot be read.
+    """Return the credentials in this environment and its AWS configuration; None when the configuration is unreadable.
 
     Keys in variables come before a profile: aws-sdk-go-v2, config/resolve_credentials.go.
     """
@@ -66,7 +66,7 @@ def of_terraform(environ: Mapping[str, str]) -> Credentials | None:
 
 
 def login_bridge(profile: str) -> str:
-    """How what does not know `aws login` uses it; renewed by itself while the log-in lasts.
+    """Return how tools without support for `aws login` can use it; renews itself while the login lasts.
 
     https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-sign-in.html
     """
@@ -118,7 +118,7 @@ def _needs_bridge(profile: str) -> tuple[str, str]:
 
 
 def _end_of_sso(profile: Configuration) -> datetime | None:
-    """When the log-in ends, unless the SDK renews it by itself, as it does for an sso-session.
+    """Return when the login ends, unless the SDK renews it by itself, as it does for an sso-session.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
     """
@@ -134,7 +134,7 @@ def _end_of_sso(profile: Configuration) -> datetime | None:
 
 
 def _time(text: str | None) -> datetime | None:
-    """Of ISO 8601, with the "UTC" at the end that older log-ins have, too; None for what is no time."""
+    """Return the time in ISO 8601 text, also with the "UTC" of older logins; None if it is not a time."""
     try:
         found = datetime.fromisoformat((text or "").strip().replace("UTC", "Z"))
     except ValueError:

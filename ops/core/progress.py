@@ -12,7 +12,7 @@ _PATIENCE = 2.0
 
 @contextmanager
 def progress(text: str) -> Iterator[Callable[[str], None]]:
-    """Shows `text` on standard error until the block ends; the function it gives changes the text."""
+    """Show `text` on standard error until the block ends; yields a function that changes the text."""
     console = progress_console()
     if console.is_terminal:
         with console.status(text) as status:

@@ -23,7 +23,7 @@ class Session:
 
     @classmethod
     def open(cls) -> "Session":
-        """Raises SettingsError when the settings are refused."""
+        """Open the deployment that the settings describe. Raises SettingsError for invalid settings."""
         return cls(load_settings())
 
     @property
@@ -36,7 +36,10 @@ class Session:
         return boto3.Session(region_name=self.settings.deployment.region)
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """A boto3 client in the deployment's region, or in another. Raises BotoCoreError, as the first call does."""
+        """Return a boto3 client in the deployment's region, or in another.
+
+        Raises BotoCoreError, as the first call does.
+        """
         # Making one takes longer than most calls.
         if (service, region) not in self._clients:
             self._clients[service, region] = aws_client(service, region, self._boto)
@@ -44,7 +47,7 @@ class Session:
 
 
 def aws_client(service: str, region: str | None, session: boto3.Session | None = None) -> Any:
-    """A boto3 client for where there are no settings yet. Raises BotoCoreError, and its calls ClientError too."""
+    """Return a boto3 client for use before there are settings. Raises BotoCoreError; its calls, too, ClientError."""
     # A person waits in front of this: say soon that nobody answers.
     config = Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 2, "mode": "standard"})
     with aws_errors.translated():

@@ -10,17 +10,17 @@ STACKS: Final = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
 
 
 def state_key(settings: Settings, stack: str) -> str:
-    """The key of the stack's state in the state bucket. The lock's is the same, followed by .tflock."""
+    """Return the key of the stack's state in the state bucket. The lock's is the same, followed by .tflock."""
     return settings.stack_deployment().state_key(stack)
 
 
 def state_place(settings: Settings, stack: str) -> str:
-    """The s3:// URL of the stack's state."""
+    """Return the s3:// URL of the stack's state."""
     return f"s3://{settings.state.bucket}/{state_key(settings, stack)}"
 
 
 def require_stack(name: str) -> None:
-    """Raises OpsError (a wrong command line) for a name that no stack has."""
+    """Refuse an unknown stack name. Raises OpsError (a wrong command line)."""
     if name not in STACKS:
         hint = did_you_mean(name, STACKS, otherwise=f"The stacks are {', '.join(STACKS)}.")
         raise OpsError(f"unknown stack {name!r}", fix=hint[0].lower() + hint[1:], status=2)

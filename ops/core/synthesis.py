@@ -24,7 +24,7 @@ class SynthesisError(FixableError):
 
 
 def synthesized(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The Terraform JSON of every stack, by its name; whatever it costs. Raises SynthesisError."""
+    """Return the Terraform JSON of every stack by name, without the cost limit. Raises SynthesisError."""
     with tempfile.TemporaryDirectory() as folder:
         # The limit is about deploying, and here nobody does.
         synthesize(Path(folder), {**environment, "ML_INFRA_DEPLOYMENT__MAX_HOURLY_USD": ""})
@@ -33,7 +33,7 @@ def synthesized(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def synthesize(folder: Path, environment: Mapping[str, str]) -> None:
-    """Writes every stack below `folder`, under the settings that `environment` names. Raises SynthesisError."""
+    """Write every stack below `folder`, under the settings that `environment` names. Raises SynthesisError."""
     # Without what only Terraform would stumble over, which does not run here.
     kept = {
         name: value

@@ -39,7 +39,7 @@ class TerraformError(FixableError):
 
 
 def require_terraform(environment: Mapping[str, str] = os.environ) -> str:
-    """Terraform's version, e.g. "1.11.4". Raises TerraformError when it is missing or older than 1.11."""
+    """Return Terraform's version, e.g. "1.11.4". Raises TerraformError when it is missing or older than 1.11."""
     program = shutil.which("terraform", path=environment.get("PATH"))
     if program is None:
         raise TerraformError("terraform is not on the PATH", fix=f"install 1.11 or newer, see {_INSTALL}")
@@ -82,7 +82,7 @@ class ProviderSource:
     configuration: Path | None = None
 
     def environment(self, build_dir: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """Variables for Terraform and the CLI, with a CLI configuration written into build_dir.
+        """Return variables for Terraform and the CLI; write their CLI configuration into build_dir.
 
         From the registry the provider (over 600 MB unpacked) goes through a cache, so that the stacks share one copy.
         It is put there now, if need be: the CLI runs `terraform init` for several stacks at once, and a cache that they
@@ -117,7 +117,7 @@ class ProviderSource:
 
 
 def _write(file: Path, text: str) -> None:
-    """Only what differs; another process may be reading it."""
+    """Write the file only if its content differs; another process may be reading it."""
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
         files.replace(file, text.encode(), mode=0o644)
 
@@ -127,7 +127,7 @@ def _cached(cache: Path) -> str:
 
 
 def _fill(cache: Path, base: Mapping[str, str], configuration: Path | None = None) -> None:
-    """Puts the provider into the cache, once. Where that fails, the deploy's own `terraform init` says why.
+    """Put the provider into the cache, once. If that fails, the deploy's own `terraform init` reports why.
 
     configuration: the person's own, which says from where; None: from the registry.
     """
@@ -169,8 +169,10 @@ def _fill(cache: Path, base: Mapping[str, str], configuration: Path | None = Non
 
 
 def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource:
-    """Whichever comes first: the mirror that is named, what the person's own CLI configuration says, an unpacked mirror
-    in the usual folders, the registry. Raises TerraformError when there is none.
+    """Find the source of the AWS provider. Raises TerraformError when there is none.
+
+    In this order: the named mirror, the person's own CLI configuration, an unpacked mirror in the usual folders, the
+    registry.
     """
     named = environment.get(MIRROR_VARIABLE)
     if named:
@@ -195,7 +197,7 @@ def find_provider(environment: Mapping[str, str] = os.environ) -> ProviderSource
 
 
 def _own_configuration(environment: Mapping[str, str]) -> Path | None:
-    """The person's CLI configuration, if it has a provider_installation block (network_mirror, filesystem_mirror …).
+    """Return the person's CLI configuration if it has a provider_installation block.
 
     https://developer.hashicorp.com/terraform/cli/config/config-file#locations
     """
@@ -209,7 +211,7 @@ def _own_configuration(environment: Mapping[str, str]) -> Path | None:
 
 
 def _usual_folders() -> Iterator[Path]:
-    """Terraform's implied mirrors, then folders for add-on software one or two levels deep."""
+    """Yield Terraform's implied mirrors, then folders for add-on software one or two levels deep."""
     yield Path.home() / ".terraform.d" / "plugins"
     yield Path("/usr/local/share/terraform/plugins")
     yield Path("/usr/share/terraform/plugins")

@@ -42,7 +42,7 @@ _LOGGING = ("TF_LOG", "TF_LOG_CORE", "TF_LOG_PROVIDER", "TF_LOG_PATH")
 
 
 def main(arguments: list[str]) -> int:
-    """Returns Terraform's exit status."""
+    """Run Terraform; return its exit status."""
     with tempfile.TemporaryDirectory(prefix="terraform-errors-") as folder:
         log = Path(folder, "log")
         own = (
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> int:
-    """The exit status, after what it began was put in order."""
+    """Run the command, passing signals on; return its exit status."""
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []
     asked = False

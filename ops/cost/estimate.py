@@ -45,7 +45,7 @@ class Change(NamedTuple):
 
 
 def difference(changes: list[Change]) -> tuple[Decimal | None, Decimal | None]:
-    """Dollars a month that all changes make, running and stopped; None as soon as one of them is unknown.
+    """Return the monthly difference in dollars, running and stopped; None as soon as one amount is unknown.
 
     What is known of two bills cannot be subtracted: an item that is known in one alone would count as money saved.
     """
@@ -53,7 +53,7 @@ def difference(changes: list[Change]) -> tuple[Decimal | None, Decimal | None]:
 
 
 def from_settings(path: Path | None, *, efs_gb: int | None = None) -> list[StackCost]:
-    """The stacks under these settings (None: settings.toml, or what ML_INFRA_SETTINGS names).
+    """Return the stacks under these settings (None: settings.toml, or what ML_INFRA_SETTINGS names).
 
     Raises SettingsError, and OpsError when the stacks cannot be synthesized.
     """
@@ -78,7 +78,7 @@ def from_settings(path: Path | None, *, efs_gb: int | None = None) -> list[Stack
 
 
 def from_folder(folder: Path, *, efs_gb: int | None = None) -> list[StackCost]:
-    """The stacks in a cdktf.out, in the order of deploying. Raises OpsError when there are none to read."""
+    """Return the stacks in a cdktf.out, in the order of deploying. Raises OpsError when there are none to read."""
     files = {file.parent.name: file for file in folder.glob("stacks/*/cdk.tf.json")}
     if not files:
         if any(folder.glob("stacks/*/cdk.tf")):
@@ -96,7 +96,7 @@ def from_folder(folder: Path, *, efs_gb: int | None = None) -> list[StackCost]:
 
 
 def compare(first: list[StackCost], second: list[StackCost]) -> list[Change]:
-    """Every item that differs, in the order of the bills: what it is, or what it costs."""
+    """Return every item that differs in description or cost, in the order of the bills."""
     bills = [
         {(cost.name, item.address, item.part): item for cost in costs for item in cost.items}
         for costs in (first, second)

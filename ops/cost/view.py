@@ -28,7 +28,7 @@ _ITEM_WIDTH: Final = 38
 
 
 def bill(costs: list[StackCost]) -> Group:
-    """Every item of every stack, the sums of what is known, and what is not."""
+    """Show every item of every stack, the totals of the known amounts, and the unknown items."""
     table = Table(box=None, padding=(0, 1, 0, 0), collapse_padding=True)
     table.add_column("", overflow="fold")
     for title in ("hour", "day", "month", "stopped,\nmonth"):
@@ -51,7 +51,7 @@ def bill(costs: list[StackCost]) -> Group:
 
 
 def _sum_of(costs: list[StackCost]) -> tuple[Decimal | None, Decimal | None]:
-    """Dollars a month, running and stopped, of what is known; None when that is nothing."""
+    """Return the known dollars a month, running and stopped; None when nothing is known."""
     if any(cost.items for cost in costs) and all(cost.nothing_known or not cost.items for cost in costs):
         return None, None
     return sum((c.running for c in costs), Decimal(0)), sum((c.stopped for c in costs), Decimal(0))
@@ -117,7 +117,7 @@ def _notes(notes: list[str]) -> list[Any]:
 
 
 def bill_document(costs: list[StackCost]) -> dict[str, Any]:
-    """The bill as JSON."""
+    """Return the bill as JSON."""
     running, stopped = _sum_of(costs)
     return {
         **_basis_document(),
@@ -149,7 +149,7 @@ def _basis_document() -> dict[str, Any]:
 
 
 def _sums(running: Decimal | None, stopped: Decimal | None) -> dict[str, str | None]:
-    """Amounts as text, so that nobody's JSON reader rounds them; null is unknown."""
+    """Return amounts as text, so that no JSON reader rounds them; null is unknown."""
     return {
         "per_hour": None if running is None else _exact(prices.per_hour(running)),
         "per_day": None if running is None else _exact(prices.per_day(running)),
@@ -176,7 +176,7 @@ def _item_document(item: Item) -> dict[str, Any]:
 
 
 def comparison(names: tuple[str, str], costs: tuple[list[StackCost], list[StackCost]], changes: list[Change]) -> Group:
-    """The items that differ, what they cost in both bills, and by how much."""
+    """Show the items that differ, their cost in both bills, and the difference."""
     table = Table(box=None, padding=(0, 1, 0, 0), collapse_padding=True)
     table.add_column("a month, running", overflow="fold")
     for title in ("first", "second", "difference"):
@@ -237,7 +237,7 @@ def _more(amount: Decimal | None, places: int = 2) -> Text:
 def comparison_document(
     names: tuple[str, str], costs: tuple[list[StackCost], list[StackCost]], changes: list[Change]
 ) -> dict[str, Any]:
-    """The comparison as JSON."""
+    """Return the comparison as JSON."""
     return {
         **_basis_document(),
         "first": names[0],

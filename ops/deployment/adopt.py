@@ -60,7 +60,7 @@ class Lost(NamedTuple):
 
 
 def find(session: Session, stack: str) -> list[Lost]:
-    """In the order in which it can be brought in. Raises OpsError, BotoCoreError, ClientError."""
+    """Find the lost resources, in the order in which to import them. Raises OpsError, BotoCoreError, ClientError."""
     try:
         resources = synthesis.synthesized(session.environment)[stack].get("resource", {})
     except synthesis.SynthesisError as error:
@@ -94,7 +94,7 @@ class _Look:
         self._ids[address] = id
 
     def named(self, kind: str, body: Body) -> Iterator[str]:
-        """The import id of what AWS knows by a name."""
+        """Yield the import id of a resource that AWS finds by name."""
         if kind == "aws_sagemaker_notebook_instance_lifecycle_configuration":
             # Its name ends in a hash of what only Terraform knows.
             called = f"{self._session.name}-mount-efs-"
@@ -117,7 +117,7 @@ class _Look:
             yield _import_id(kind, name, answer)
 
     def tagged(self, kind: str, body: Body) -> Iterator[str]:
-        """The ids of what carries the tags of this address, and is not gone."""
+        """Yield the ids of existing resources with the tags of this address."""
         how = TAGGED.get(kind)
         if how is None:
             return
@@ -132,7 +132,7 @@ class _Look:
                 yield item[how.id]
 
     def belonging(self, kind: str, body: Body) -> Iterator[str]:
-        """The import id of what belongs to something that is known by now."""
+        """Yield the import id of a resource that belongs to one already found."""
         finder: Callable[[Body], Iterator[str]] | None = {
             "aws_efs_access_point": self._access_points,
             "aws_efs_mount_target": self._mount_targets,
@@ -190,7 +190,7 @@ def _import_id(kind: str, name: str, answer: Mapping[str, Any]) -> str:
 
 
 def bring_in(session: Session, stack: str, lost: Lost) -> None:
-    """Has Terraform import it. Raises OpsError with what Terraform says."""
+    """Import the resource with Terraform. Raises OpsError with Terraform's message."""
     folder = push_state.folder(session.environment) / "stacks" / stack
     if not (folder / ".terraform").is_dir():
         raise OpsError(

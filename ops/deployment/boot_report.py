@@ -50,12 +50,12 @@ class Report(NamedTuple):
 
 
 def parameter(session: Session, name: Name) -> str:
-    """The name of the machine's parameter."""
+    """Return the name of the machine's parameter."""
     return f"/ml-infra/{session.name}/{PLACES[name].stack}/{name}/boot-status"
 
 
 def read(session: Session, names: Iterable[Name]) -> dict[Name, Report | None]:
-    """The reports by machine; None where there is no parameter, so no stack."""
+    """Return the reports by machine; None where there is no parameter, so no stack."""
     wanted = {parameter(session, name): name for name in names}
     if not wanted:
         return {}
@@ -66,7 +66,7 @@ def read(session: Session, names: Iterable[Name]) -> dict[Name, Report | None]:
 
 
 def parsed(text: str) -> Report:
-    """The report in a parameter's value. What is not of the known form reads as an unreadable report."""
+    """Return the report in a parameter's value; an unknown format becomes an unreadable report."""
     try:
         document: dict[str, Any] = json.loads(text)
         stages = tuple(
@@ -82,7 +82,7 @@ def parsed(text: str) -> Report:
 
 
 def stale(report: Report, machine: Machine) -> str | None:
-    """Why a report says nothing of the machine's present boot; None when it does."""
+    """Return why a report does not describe the machine's current boot; None when it does."""
     if report.state == "unreadable report":
         return "the report is unreadable"
     if not machine.is_up:

@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
 
 
 def wait(session: Session, name: Name, seconds: int, show: Progress) -> Outcome:
-    """Waits until the machine is ready, its boot failed, it does not run, or the time is over. Raises OpsError."""
+    """Wait until the machine is ready, its boot failed, it stopped, or the time is over. Raises OpsError."""
     id = machines.deployed_id(session, name)
     follow = _Follower(session, name, id, show)
     ended = poll(follow.look, every=polling.EVERY, seconds=seconds)
@@ -45,7 +45,7 @@ def wait(session: Session, name: Name, seconds: int, show: Progress) -> Outcome:
 
 
 def of_when(report: Report) -> str:
-    """Which boot: EC2 does not tell of a reboot, so the one before counts until the machine has reported anew."""
+    """Return which boot a report describes: EC2 does not report reboots, so it may be the previous one."""
     return f"the boot of {durations.moment(report.at)}" if report.at else "the boot"
 
 

@@ -33,7 +33,7 @@ class Holder(NamedTuple):
 
 
 def holder(session: Session, lock: Lock, processes: Iterable[Any] | None = None) -> Holder:
-    """Who holds the lock. Only Terraform itself counts: a CLI whose Terraform was killed gives no lock back."""
+    """Return who holds the lock. Only Terraform counts: a CLI whose Terraform was killed releases no lock."""
     # Terraform writes user@host: https://github.com/hashicorp/terraform/blob/v1.11.4/internal/states/statemgr/locker.go
     if lock.who.rpartition("@")[2] != socket.gethostname():
         return Holder("elsewhere")
@@ -58,12 +58,12 @@ def holder(session: Session, lock: Lock, processes: Iterable[Any] | None = None)
 
 
 def _endpoint(variables: Mapping[str, str]) -> str:
-    """Whose S3 it is: AWS's, which is "", or that of an embedded AWS, which has buckets of the same names."""
+    """Return whose S3 it is: "" for AWS, else the URL of an embedded AWS with the same bucket names."""
     return variables.get("AWS_ENDPOINT_URL_S3") or variables.get("AWS_ENDPOINT_URL") or ""
 
 
 def _folder(process: Any) -> Path:
-    """Where this Terraform works."""
+    """Return the working directory of a Terraform process."""
     folder = Path(process.cwd())
     for word in process.cmdline()[1:]:
         if changed := _CHDIR.fullmatch(word):

@@ -30,17 +30,17 @@ class Lock(NamedTuple):
     etag: str
 
     def age(self, now: datetime) -> timedelta | None:
-        """How long it is held; None when it does not say since when."""
+        """Return how long the lock has been held; None without a creation time."""
         return now - self.created if self.created else None
 
 
 def lock_key(session: Session, stack: str) -> str:
-    """The lock's key in the state bucket."""
+    """Return the lock's key in the state bucket."""
     return f"{state_key(session.settings, stack)}.tflock"
 
 
 def read_lock(session: Session, stack: str, s3: Any = None) -> Lock | None:
-    """The lock that is held on a stack's state; None when nobody holds one. Raises OpsError for an unreadable one."""
+    """Return the lock held on a stack's state, or None. Raises OpsError for an unreadable one."""
     answer = read_object(session, lock_key(session, stack), s3)
     if answer is None:
         return None
@@ -67,7 +67,7 @@ def read_lock(session: Session, stack: str, s3: Any = None) -> Lock | None:
 
 
 def release(session: Session, lock: Lock) -> None:
-    """Deletes this lock and no other. Raises OpsError when it is not the one that is held any more."""
+    """Delete exactly this lock. Raises OpsError when another one is held by now."""
     held = read_lock(session, lock.stack)
     if held is None:
         raise OpsError(f"{lock.stack}: the lock was already released; there is nothing to do")
@@ -89,7 +89,7 @@ def release(session: Session, lock: Lock) -> None:
 
 
 def _seconds(text: str) -> str:
-    """Go writes nanoseconds, and Python reads microseconds."""
+    """Cut Go's nanoseconds to the microseconds that Python reads."""
     head, dot, fraction = text.partition(".")
     digits = fraction.rstrip("Z")
     if not dot or not digits.isdecimal():

@@ -21,7 +21,7 @@ class Door(NamedTuple):
 
 
 def door(session: Session) -> Door:
-    """Raises OpsError when the notebook is not deployed or does not run; ClientError."""
+    """Return a presigned URL. Raises OpsError when the notebook is not deployed or not running; ClientError."""
     machine = machines.look_at(session, "notebook", machines.deployed_id(session, "notebook"))
     if machine.state != "InService":
         raise _unavailable(machine)

@@ -36,7 +36,7 @@ class Overview(NamedTuple):
 
 
 def overview(session: Session) -> Overview:
-    """Raises OpsError, BotoCoreError, ClientError."""
+    """Read everything at once. Raises OpsError, BotoCoreError, ClientError."""
     s3 = state_client(session)
     # Eight objects far away: one after the other they take seconds.
     with ThreadPoolExecutor(2 * len(STACKS)) as pool:
@@ -63,7 +63,7 @@ def overview(session: Session) -> Overview:
 
 
 def document(session: Session, seen: Overview) -> dict[str, Any]:
-    """The overview as JSON."""
+    """Return the overview as JSON."""
     return {
         "deployment": session.name,
         "region": session.settings.deployment.region,
@@ -88,7 +88,7 @@ def document(session: Session, seen: Overview) -> dict[str, Any]:
 
 
 def lock_document(lock: Lock, holder: Holder) -> dict[str, Any]:
-    """A lock as JSON."""
+    """Return a lock as JSON."""
     return {
         "stack": lock.stack,
         "id": lock.id,
@@ -102,7 +102,7 @@ def lock_document(lock: Lock, holder: Holder) -> dict[str, Any]:
 
 
 def errored_document(state: ErroredState) -> dict[str, Any]:
-    """A state that is only on this machine, as JSON."""
+    """Return a state that is only on this machine, as JSON."""
     return {
         "file": str(state.file),
         "written": durations.iso(state.written),
@@ -112,7 +112,7 @@ def errored_document(state: ErroredState) -> dict[str, Any]:
 
 
 def report_document(report: Report | None, machine: Machine) -> dict[str, Any] | None:
-    """A boot report as JSON. current: whether it is of the machine's present boot; if not, `why_not` says why."""
+    """Return a boot report as JSON. current: whether it describes the current boot; else `why_not` says why not."""
     if report is None:
         return None
     reason = boot_report.stale(report, machine)
@@ -129,7 +129,7 @@ def report_document(report: Report | None, machine: Machine) -> dict[str, Any] |
 
 
 def machine_document(machine: Machine) -> dict[str, Any]:
-    """A machine as JSON."""
+    """Return a machine as JSON."""
     return {
         "name": machine.name,
         "stack": PLACES[machine.name].stack,

@@ -36,7 +36,7 @@ class Switch(NamedTuple):
 
 
 def start(session: Session, name: Switched, *, seconds: int | None, show: Progress) -> Switch:
-    """Starts the machine and waits until it runs (seconds None: does not wait). Raises OpsError, ClientError."""
+    """Start the machine and waits until it runs (seconds None: does not wait). Raises OpsError, ClientError."""
     machine = _deployed(session, name)
     before = machine.state
     if before in _GOING_DOWN:
@@ -57,7 +57,7 @@ def start(session: Session, name: Switched, *, seconds: int | None, show: Progre
 
 
 def stop(session: Session, name: Switched, *, seconds: int | None, show: Progress) -> Switch:
-    """Stops the machine and waits until it is off (seconds None: does not wait). Raises OpsError, ClientError."""
+    """Stop the machine and waits until it is off (seconds None: does not wait). Raises OpsError, ClientError."""
     machine = _deployed(session, name)
     before = machine.state
     if before in _GOING_UP:
@@ -137,7 +137,7 @@ def _still_costs(session: Session, machine: Machine) -> tuple[str, ...]:
 
 
 def _what_destroy_does_to_the_data(session: Session, machine: Machine) -> str:
-    """By what is deployed: a destroy goes by the state, whatever the settings say meanwhile."""
+    """Describe what a destroy does to the data volume, according to the state rather than the settings."""
     state = read_stack(session, PLACES[machine.name].stack)
     volume = state.attributes(*_DATA_VOLUME) if state else None
     if volume is None:

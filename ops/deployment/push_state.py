@@ -29,34 +29,34 @@ class Pushed(NamedTuple):
 
 
 def folder(variables: Mapping[str, str] = os.environ) -> Path:
-    """Where the CLI has Terraform work: cdktf.out, or what CDKTF_OUTPUT names."""
+    """Return the folder in which the CLI runs Terraform: cdktf.out, or CDKTF_OUTPUT."""
     return environment.ROOT / (variables.get("CDKTF_OUTPUT") or "cdktf.out")
 
 
 def find(session: Session) -> dict[str, ErroredState]:
-    """By stack, what is only on this machine of this deployment's states (see `constructs_lib.errored_state`)."""
+    """Return this deployment's unpushed states on this machine, by stack (see `constructs_lib.errored_state`)."""
     found = errored_state.find(folder(session.environment))
     return {each.stack: each for each in found if each.place in (state_place(session.settings, each.stack), None)}
 
 
 def of_others(session: Session) -> list[ErroredState]:
-    """What is only on this machine of the states of other deployments."""
+    """Return the unpushed states of other deployments on this machine."""
     own = find(session)
     return [each for each in errored_state.find(folder(session.environment)) if each.stack not in own]
 
 
 def what(state: ErroredState) -> str:
-    """What is the matter, in a sentence, for who looks at the stack."""
+    """Describe the problem in a sentence."""
     return f"the last run could not write its state to S3; it is only in {shown(state.file)} ({state.says})"
 
 
 def shown(file: Path) -> str:
-    """A path as one would type it in the project's folder."""
+    """Return a path as one would type it in the project's folder."""
     return str(file.relative_to(environment.ROOT)) if file.is_relative_to(environment.ROOT) else str(file)
 
 
 def push(session: Session, state: ErroredState) -> Pushed:
-    """Writes the state to S3, releases the lock that its run left, and deletes the file.
+    """Write the state to S3, releases the lock that its run left, and deletes the file.
 
     Raises OpsError, with everything as it was, where that could lose something.
     """
@@ -87,7 +87,7 @@ def push(session: Session, state: ErroredState) -> Pushed:
 
 
 def _lock_of_that_run(session: Session, state: ErroredState) -> Lock | None:
-    """The lock that the run left which left the file. Raises OpsError where somebody else may be at work."""
+    """Return the lock of the run that left the file. Raises OpsError if another run may be active."""
     lock = locks.read_lock(session, state.stack)
     if lock is None:
         return None
@@ -106,7 +106,7 @@ def _lock_of_that_run(session: Session, state: ErroredState) -> Lock | None:
 
 
 def _knows_all(there: StackState | None, state: ErroredState) -> bool:
-    """Whether the state in S3 is this one or goes on from it.
+    """Return whether the state in S3 is this one or a successor.
 
     By what it manages where the lineage differs: pushed to where there was none, a state gets a lineage of its own
     (https://github.com/hashicorp/terraform/blob/v1.11.4/internal/states/remote/state.go, PersistState).
@@ -117,7 +117,7 @@ def _knows_all(there: StackState | None, state: ErroredState) -> bool:
 
 
 def _options(state: ErroredState, there: StackState | None) -> list[str]:
-    """Terraform's, to replace `there`. Raises OpsError where S3 has what the file does not know, and would forget."""
+    """Return Terraform's options to replace `there`. Raises OpsError if that would forget resources in S3's state."""
     if there is None or (there.document.get("lineage") == state.lineage and there.serial < state.serial):
         return []
     known = managed(there.document)
@@ -133,7 +133,7 @@ def _options(state: ErroredState, there: StackState | None) -> list[str]:
 
 
 def _terraform(session: Session, folder: Path, *command: str) -> None:
-    """Raises OpsError with what Terraform says."""
+    """Run Terraform in the folder. Raises OpsError with its message."""
     variables = environment.commands(session.environment)
     if errored_state.place(folder) is None:
         _run(folder, variables, "terraform", "init", "-input=false", "-no-color")

@@ -24,7 +24,7 @@ class StackState(NamedTuple):
     document: dict[str, Any]
 
     def attributes(self, kind: str, name: str) -> dict[str, Any] | None:
-        """What Terraform wrote down of `<kind>.<name>`; None when it manages none."""
+        """Return Terraform's attributes of `<kind>.<name>`; None when it manages none."""
         for resource in self.document.get("resources", []):
             if (resource["mode"], resource["type"], resource["name"]) == ("managed", kind, name):
                 for instance in resource["instances"]:
@@ -34,7 +34,7 @@ class StackState(NamedTuple):
 
 
 def read_stack(session: Session, stack: str, s3: Any = None) -> StackState | None:
-    """None when the stack was never deployed. Raises OpsError, BotoCoreError, ClientError."""
+    """Return the stack's state; None if it was never deployed. Raises OpsError, BotoCoreError, ClientError."""
     answer = read_object(session, state_key(session.settings, stack), s3)
     if answer is None:
         return None
@@ -50,7 +50,7 @@ def read_stack(session: Session, stack: str, s3: Any = None) -> StackState | Non
 
 
 def outputs(session: Session, stack: str) -> dict[str, Any]:
-    """The outputs of a deployed stack, by name. Raises OpsError when it is not deployed."""
+    """Return the outputs of a deployed stack, by name. Raises OpsError when it is not deployed."""
     state = read_stack(session, stack)
     if state is None or not state.resources:
         raise OpsError(f"{stack} is not deployed", fix=f"cdktf deploy {stack}")
@@ -58,7 +58,7 @@ def outputs(session: Session, stack: str) -> dict[str, Any]:
 
 
 def without_foundation(states: Mapping[str, StackState | None]) -> list[str]:
-    """The stacks that hold something while mlcore, on which they stand, is destroyed, wholly or in part."""
+    """Return the deployed stacks whose foundation, mlcore, is destroyed, wholly or in part."""
     core = states.get("mlcore")
     # Terraform takes a stack's outputs away when it begins to destroy it.
     if core and core.resources and core.document.get("outputs"):
@@ -67,7 +67,7 @@ def without_foundation(states: Mapping[str, StackState | None]) -> list[str]:
 
 
 def foundation_lost(states: Mapping[str, StackState | None]) -> tuple[str, str] | None:
-    """That mlcore is gone while others stand on it, and the way out; None where all is well."""
+    """Return the problem and the fix when mlcore is gone while other stacks depend on it; else None."""
     above = without_foundation(states)
     if not above:
         return None
@@ -84,13 +84,14 @@ def foundation_lost(states: Mapping[str, StackState | None]) -> tuple[str, str] 
 
 
 def state_client(session: Session) -> Any:
-    """The S3 client for the state bucket, which may be in a region of its own. Several threads may share it."""
+    """Return the S3 client for the state bucket, which may be in a region of its own. Several threads may share it."""
     return session.client("s3", session.settings.state.region)
 
 
 def read_object(session: Session, key: str, s3: Any = None) -> dict[str, Any] | None:
-    """GetObject's answer from the state bucket; None when there is no such object. Raises OpsError without a bucket,
-    and NotAwsError for a web page: who takes it for the object would restore or delete what is whole.
+    """Return GetObject's answer from the state bucket; None when there is no such object.
+
+    Raises OpsError without a bucket, and NotAwsError for a web page, which must not be taken for a damaged object.
 
     s3: a `state_client`, for those who read more than one.
     """

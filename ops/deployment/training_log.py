@@ -38,7 +38,10 @@ class TrainingLog:
         self._next: str | None = None
 
     def last(self, count: int) -> list[Line]:
-        """The newest `count` lines, oldest first. Raises NoLogYetError, OpsError without a log group, ClientError."""
+        """Return the newest `count` lines, oldest first.
+
+        Raises NoLogYetError, OpsError without a log group, ClientError.
+        """
         found: list[Any] = []
         token: str | None = None
         while len(found) < count:
@@ -53,7 +56,7 @@ class TrainingLog:
         return [_line(event) for event in found]
 
     def follow(self) -> Iterator[Line]:
-        """Lines that came after `last`, as they come, without end; of a log that is not there yet, all of them."""
+        """Yield lines after `last` as they arrive, without end; all lines if the log does not exist yet."""
         failures = 0
         while True:
             try:

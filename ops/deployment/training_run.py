@@ -36,7 +36,7 @@ class Unknown(NamedTuple):
 
 
 def find(session: Session) -> Run | Unknown | None:
-    """The training that runs on a worker that is up; None when there is none. Raises OpsError without a worker."""
+    """Return the training that runs on a running worker, or None. Raises OpsError without a worker."""
     machine = machines.look_at(session, "worker", machines.deployed_id(session, "worker"))
     if not machine.is_up:
         return None

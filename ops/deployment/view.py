@@ -26,7 +26,7 @@ GONE = "it was taken on this machine by a Terraform run that is gone"
 
 
 def status_view(session: Session, seen: Overview) -> RenderableType:
-    """Stacks, locks, machines, boots."""
+    """Show stacks, locks, machines and boots."""
     settings = session.settings
     place = f"s3://{settings.state.bucket}/{PurePosixPath(state_key(settings, STACKS[0])).parent}/"
     parts: list[RenderableType] = [
@@ -110,7 +110,7 @@ def _boot(machine: Machine, report: Report | None) -> RenderableType:
 
 
 def stages_view(stages: Iterable[Stage]) -> RenderableType:
-    """A line for each stage, and the end of its log under one that failed."""
+    """Show a line for each stage, and the end of the log under a failed one."""
     parts: list[RenderableType] = []
     for stage in stages:
         took = f"{stage.milliseconds / 1000:,.1f} s"
@@ -121,7 +121,7 @@ def stages_view(stages: Iterable[Stage]) -> RenderableType:
 
 
 def lock_view(lock: Lock, now: datetime) -> Text:
-    """Who holds the lock of a stack's state, and since when."""
+    """Show who holds the lock of a stack's state, and since when."""
     age = lock.age(now)
     since = (
         f"{durations.moment(lock.created)}, for {durations.span(age)}"
@@ -143,7 +143,7 @@ def _operation(lock: Lock) -> str:
 
 
 def is_young(lock: Lock, now: datetime) -> bool:
-    """Whether the run that took the lock is most likely still at work."""
+    """Return whether the run that took the lock is probably still active."""
     age = lock.age(now)
     return age is None or age < YOUNG
 
@@ -157,7 +157,7 @@ def _style(state: str) -> str:
 
 
 def _table(*titles: str) -> Table:
-    """A title that begins with > is of a column of numbers."""
+    """Return a table; a title that begins with > is of a column of numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in titles:
         table.add_column(title.removeprefix(">"), justify="right" if title.startswith(">") else "left", overflow="fold")

@@ -38,7 +38,7 @@ class Caller:
 
 
 def caller(session: Session | None, region: str | None = None) -> Caller:
-    """Asks STS. Without a session (the settings are refused) in `region`. Raises nothing: a failure is a finding.
+    """Ask STS who calls. Without a session (invalid settings), asks in `region`. A failure becomes a finding.
 
     Not where Terraform cannot use the credentials: botocore would ask for an MFA code, or fail for another reason.
     """
@@ -61,7 +61,7 @@ def caller(session: Session | None, region: str | None = None) -> Caller:
 
 
 def _last(used: profiles.Credentials) -> Finding | None:
-    """Whether they outlive a deploy; None when they do not end."""
+    """Check that the credentials outlive a deploy; None when they do not expire."""
     subject = "credentials last"
     if used.is_open:
         return unknown(
@@ -117,12 +117,12 @@ def _metadata(error: ClientError) -> Mapping[str, Any]:
 
 
 def _is_of_aws(metadata: Mapping[str, Any]) -> bool:
-    """Every answer of AWS's services has an id; a proxy's error page has none."""
+    """Return whether AWS answered: its answers have a request id, a proxy's error page has none."""
     return bool(metadata.get("RequestId"))
 
 
 def clock(metadata: Mapping[str, Any], now: datetime | None = None) -> Finding:
-    """Compares this machine's time with the Date header of an answer."""
+    """Compare this machine's time with the Date header of an answer."""
     if not _is_of_aws(metadata):
         return unknown("clock", "the answer does not seem to come from AWS")
     try:

@@ -10,7 +10,7 @@ _SUBJECT = "your address"
 
 
 def own_address(patient: Patient) -> Iterator[Finding]:
-    """This machine is let in. A deploy does not fail by it, but nobody gets in to see what was paid for."""
+    """Check that this machine's address may connect. A deploy works without it, but ssh does not."""
     try:
         found = reach.standing(patient.session)
     except OpsError as error:

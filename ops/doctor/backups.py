@@ -16,7 +16,7 @@ _GB: Final = 10**9
 
 
 def backups(patient: Patient) -> Iterator[Finding]:
-    """What is kept of this deployment's file systems that are gone, until when, and what it costs."""
+    """Report kept backups of deleted file systems, their end and their cost."""
     if "mlcore" not in patient.stacks:
         return
     try:

@@ -10,7 +10,7 @@ _STACKS = {"train-model": ("worker", "train_model"), "train-model-dev": ("notebo
 
 
 def data_buckets(patient: Patient) -> Iterator[Finding]:
-    """What data_s3_uri and output_s3_uri name."""
+    """Check the buckets in data_s3_uri and output_s3_uri."""
     for stack in patient.stacks:
         if stack not in _STACKS:
             continue

@@ -12,7 +12,7 @@ from ops.doctor.report import Check, Finding, Patient, ok, problem, unknown
 
 
 def key_pair(patient: Patient) -> Iterator[Finding]:
-    """Both halves of the key pair that the settings name."""
+    """Check both halves of the key pair in the settings."""
     name = patient.settings.access.ssh_keypair_name
     try:
         answer = patient.session.client("ec2").describe_key_pairs(KeyNames=[name], IncludePublicKey=True)
@@ -72,7 +72,7 @@ def _nowhere(agent: Agent, places: Sequence[Path]) -> Finding:
 
 
 def _of_files(files: Sequence[Path], wanted: str, name: str) -> Finding:
-    """The first file that is right, else what is wrong with the first."""
+    """Return the finding of the first right file, else of the first file."""
     findings = [_of_file(file, wanted, name) for file in files]
     return next((finding for finding in findings if finding.state == "ok"), findings[0])
 
@@ -101,7 +101,7 @@ def _of_file(file: Path, wanted: str, name: str) -> Finding:
 
 
 def _places(name: str) -> list[Path]:
-    """Where it is looked for. The embedded AWS's key is where `make local` put it."""
+    """Return the places to look for the key; `make local` keeps its key in the build folder."""
     home = Path.home() / ".ssh"
     places = [home / name, home / f"{name}.pem"]
     return [*places, BUILD / "local" / f"{name}.pem"] if name == LOCAL_KEY_PAIR else places

@@ -14,7 +14,7 @@ _ARCHITECTURE = "x86_64"
 
 
 def zones(patient: Patient) -> Iterator[Finding]:
-    """The account sees the zones, and they are open."""
+    """Check that the account has the zones, and that they are available."""
     if "mlcore" not in patient.stacks:
         return
     answer = patient.session.client("ec2").describe_availability_zones(AllAvailabilityZones=False)
@@ -31,7 +31,7 @@ def zones(patient: Patient) -> Iterator[Finding]:
 
 
 def _one_zone(patient: Patient, ids: dict[str, str]) -> Finding:
-    """The zone has EFS's One Zone file systems, which not every zone has; the letters differ by account."""
+    """Check that the zone supports One Zone file systems; zone letters differ by account."""
     subject, zone = "EFS zone", patient.zone
     label = f"{zone} ({ids[zone]} for this account)"
     state = read_stack(patient.session, "mlcore")
@@ -53,7 +53,7 @@ def _one_zone(patient: Patient, ids: dict[str, str]) -> Finding:
 
 
 def types(patient: Patient) -> Iterator[Finding]:
-    """EC2 offers each machine's type in the zone."""
+    """Check that EC2 offers each machine's type in the zone."""
     for machine in patient.machines:
         yield _type(patient, machine)
 
@@ -86,7 +86,7 @@ def _type(patient: Patient, machine: Machine) -> Finding:
 
 
 def images(patient: Patient) -> Iterator[Finding]:
-    """Each machine's image resolves, fits its type and its root volume."""
+    """Check that each machine's image exists and fits its type and its root volume."""
     for machine in patient.machines:
         yield _image(patient, machine)
 

@@ -24,7 +24,7 @@ _REFERENCE: Final = re.compile(r"\$\{(\w+)\.([\w-]+)\.id\}")
 
 
 def names(patient: Patient, account: str) -> Iterator[Finding]:
-    """One finding for each stack whose state lacks something that has a name. account: 12 digits."""
+    """Check, for each stack, the names that its state lacks. account: 12 digits."""
     try:
         documents = synthesis.synthesized(patient.session.environment)
     except synthesis.SynthesisError as error:
@@ -36,7 +36,7 @@ def names(patient: Patient, account: str) -> Iterator[Finding]:
 
 
 def _state(patient: Patient, stack: str) -> StackState | None:
-    """None, too, where there is no bucket: then the state of what is there is in another one, if anywhere."""
+    """Return the stack's state; None also without a bucket."""
     try:
         return read_stack(patient.session, stack)
     except OpsError:
@@ -89,7 +89,7 @@ def _problem(patient: Patient, stack: str, taken: list[tuple[str, str]]) -> Find
 
 
 def _resources(document: Body) -> Iterator[tuple[str, str, Body]]:
-    """Type, name in Terraform, and arguments of every resource of a synthesized stack."""
+    """Yield type, Terraform name and arguments of every resource of a synthesized stack."""
     for kind, named in sorted(document.get("resource", {}).items()):
         for address, body in sorted(named.items()):
             yield kind, address, body
@@ -112,7 +112,7 @@ def _is_taken(patient: Patient, named: Named, name: str, account: str) -> bool:
 
 
 def _group_is_taken(patient: Patient, state: StackState | None, body: Body) -> bool:
-    """In a VPC that does not exist yet no name is taken."""
+    """Return whether the security group's name is taken in its VPC; False while there is no VPC."""
     reference = _REFERENCE.fullmatch(str(body["vpc_id"]))
     vpc = state.attributes(reference[1], reference[2]) if state and reference else None
     if vpc is None:

@@ -50,7 +50,7 @@ _FAMILIES: Final = (
 
 
 def family(instance_type: str) -> Family | None:
-    """The family of an instance type; None for one not known here."""
+    """Return the family of an instance type; None for an unknown one."""
     match = re.match(r"[a-z]+", instance_type)
     for word in (instance_type.partition(".")[0], match[0] if match else ""):
         for each in _FAMILIES:
@@ -60,13 +60,13 @@ def family(instance_type: str) -> Family | None:
 
 
 def on_demand_quota(instance_type: str) -> str | None:
-    """The code of the vCPU quota that a machine of this type counts against; None for a family not known here."""
+    """Return the code of the vCPU quota for machines of this type; None for an unknown family."""
     found = family(instance_type)
     return found.on_demand if found else None
 
 
 def spot_quota(instance_type: str) -> str | None:
-    """The same for a spot machine."""
+    """Return the code of the vCPU quota for spot machines of this type; None for an unknown family."""
     found = family(instance_type)
     return found.spot if found else None
 
@@ -85,7 +85,9 @@ class Limit:
 
 
 def limit(patient: Patient, service: str, code: str) -> Limit | str:
-    """The account's quota in the region, or AWS's default where it has none of its own; else why neither is known.
+    """Return the account's quota in the region, or AWS's default where it has none of its own.
+
+    Else why neither is known.
 
     Only NoSuchResourceException says that there is none of its own: after any other failure the account may have more
     or less than the default.
@@ -106,7 +108,7 @@ def limit(patient: Patient, service: str, code: str) -> Limit | str:
 
 
 def vcpus(patient: Patient) -> Iterator[Finding]:
-    """Every family that the machines need: what they take and what runs already fits into its quota."""
+    """Check that the machines fit into the vCPU quota of every family, beside those that run already."""
     if not patient.machines:
         return
     running = _running_types(patient, spot=False)
@@ -120,7 +122,7 @@ def vcpus(patient: Patient) -> Iterator[Finding]:
 
 
 def spot(patient: Patient) -> Iterator[Finding]:
-    """Whether the machines would fit as spot machines. No stack asks for spot, so no deploy fails by it."""
+    """Report whether the machines would fit as spot machines. No stack uses spot, so this is never a problem."""
     if not patient.machines:
         return
     taken = [*_running_types(patient, spot=True), *_requested_types(patient)]
@@ -157,7 +159,7 @@ def _who(machines: Sequence[Machine]) -> str:
 
 
 def _running_types(patient: Patient, *, spot: bool) -> list[str]:
-    """The types of the machines that run or are about to, other than those of the stacks in question."""
+    """Return the types of the machines that run or are about to, other than those of the stacks in question."""
     reservations = patient.everything(
         "ec2",
         "describe_instances",
@@ -173,7 +175,7 @@ def _running_types(patient: Patient, *, spot: bool) -> list[str]:
 
 
 def _requested_types(patient: Patient) -> list[str]:
-    """The types of spot requests that wait: they count like machines (EC2 user guide, "Spot Instance quotas")."""
+    """Return the types of open spot requests, which count like machines (EC2 user guide, "Spot Instance quotas")."""
     requests = patient.everything(
         "ec2",
         "describe_spot_instance_requests",
@@ -184,7 +186,7 @@ def _requested_types(patient: Patient) -> list[str]:
 
 
 def _vcpus_of(patient: Patient, instance_types: list[str]) -> int | None:
-    """How many vCPU these machines have together; None when EC2 does not tell it of one of them."""
+    """Return the total vCPU count of these types; None when EC2 does not report one of them."""
     known = {row.name: row.vcpu for row in INSTANCE_TYPES.values()}
     if asked := sorted(set(instance_types) - set(known)):
         described = patient.everything("ec2", "describe_instance_types", "InstanceTypes", InstanceTypes=asked)
@@ -195,7 +197,7 @@ def _vcpus_of(patient: Patient, instance_types: list[str]) -> int | None:
 
 
 def addresses(patient: Patient) -> Iterator[Finding]:
-    """The NAT gateway's address."""
+    """Check the quota for the NAT gateway's address."""
     if "mlcore" not in patient.stacks:
         return
     found = patient.session.client("ec2").describe_addresses()["Addresses"]
@@ -207,7 +209,7 @@ def addresses(patient: Patient) -> Iterator[Finding]:
 
 
 def vpcs(patient: Patient) -> Iterator[Finding]:
-    """The network's VPC."""
+    """Check the quota for the network's VPC."""
     if "mlcore" not in patient.stacks:
         return
     found = patient.everything("ec2", "describe_vpcs", "Vpcs")
@@ -218,7 +220,7 @@ def vpcs(patient: Patient) -> Iterator[Finding]:
 
 
 def notebooks(patient: Patient) -> Iterator[Finding]:
-    """The notebook: SageMaker counts instances of each type, and has no quota code that follows from the type."""
+    """Check the notebook quota, which SageMaker has per instance type, found by name."""
     if "train-model-dev" not in patient.stacks:
         return
     kind = patient.settings.train_model_dev.instance_type
@@ -253,7 +255,7 @@ def notebooks(patient: Patient) -> Iterator[Finding]:
 def _against(
     subject: str, need: int, used: int | None, found: Limit | str, who: str, quota: str, patient: Patient, *, unit: str
 ) -> Finding:
-    """Compares; `used` None: not known."""
+    """Compare the need with the quota; `used` None: unknown."""
     if isinstance(found, str):
         return unknown(subject, f"{need} needed ({who}); the quota is unknown: {found}")
     if used is None and need <= found.value:

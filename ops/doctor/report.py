@@ -38,7 +38,7 @@ class Finding:
 
 
 def without_gaps(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings; of what the embedded AWS cannot tell, one line, since nothing there can fail by it."""
+    """Replace the findings about calls that the embedded AWS lacks with one line."""
     gaps = [finding.subject for finding in findings if finding.is_of_a_gap]
     others = [finding for finding in findings if not finding.is_of_a_gap]
     if gaps:
@@ -47,17 +47,17 @@ def without_gaps(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def ok(subject: str, detail: str) -> Finding:
-    """Looked at, and right."""
+    """Return a finding: checked, and right."""
     return Finding(subject, "ok", detail)
 
 
 def problem(subject: str, detail: str, fix: str) -> Finding:
-    """A deploy would fail, or cost what nobody expects."""
+    """Return a finding: a deploy would fail, or cost more than expected."""
     return Finding(subject, "problem", detail, fix)
 
 
 def unknown(subject: str, reason: str, fix: str | None = None) -> Finding:
-    """Could not be looked at; `reason` says why."""
+    """Return a finding: not checked, for this reason."""
     return Finding(subject, "unknown", reason, fix)
 
 
@@ -121,12 +121,12 @@ class Patient:
         return tuple(machine for machine in every if machine.stack in self.stacks)
 
     def is_own(self, tags: Iterable[dict[str, str]]) -> bool:
-        """Whether something is of one of the stacks in question, as deployed now: it does not come on top of itself."""
+        """Return whether a resource belongs to one of the stacks, so that a deploy does not add it again."""
         found = {tag["Key"]: tag["Value"] for tag in tags}
         return found.get("deployment") == self.session.name and found.get("stack") in self.stacks
 
     def everything(self, service: str, call: str, result: str, **arguments: Any) -> list[Any]:
-        """All pages of a List or Describe call in the deployment's region."""
+        """Return all pages of a List or Describe call in the deployment's region."""
         pages = self.session.client(service).get_paginator(call).paginate(**arguments)
         return [item for page in pages for item in page[result]]
 
@@ -140,13 +140,13 @@ class Check:
 
 
 def run(checks: Sequence[Check], patient: Patient) -> Iterator[tuple[str, list[Finding]]]:
-    """The subject and the findings of each check, one check after the other."""
+    """Run each check; yield its subject and findings."""
     for check in checks:
         yield check.subject, guarded(check.subject, partial(check.examine, patient))
 
 
 def guarded(subject: str, examine: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What `examine` finds, and an unknown where it fails."""
+    """Return the findings of `examine`, and an unknown where it fails."""
     found: list[Finding] = []
     try:
         found.extend(examine())
@@ -160,7 +160,7 @@ def guarded(subject: str, examine: Callable[[], Iterable[Finding]]) -> list[Find
 
 
 def why_unknown(error: ClientError | BotoCoreError) -> str:
-    """Why a call gave no answer, in one sentence."""
+    """Return why a call gave no answer, in one sentence."""
     if isinstance(error, ClientError):
         if is_denied(error):
             return f"these credentials may not call {error.operation_name}"
@@ -170,7 +170,7 @@ def why_unknown(error: ClientError | BotoCoreError) -> str:
 
 
 def is_denied(error: ClientError) -> bool:
-    """Whether a permission is missing."""
+    """Return whether a permission is missing."""
     return error.response["Error"]["Code"] in (
         "AccessDenied",
         "403",

@@ -46,14 +46,14 @@ class _Answer:
 
 
 def no_repository(url: str) -> list[str]:
-    """What git says where `url` is no repository that everybody may read."""
+    """Return git's messages for a `url` that is not a public repository."""
     parts = urlsplit(url)
     server = f"{parts.scheme}://{parts.netloc}"
     return [phrase.format(url=url.rstrip("/"), server=server) for phrase in _NOT_THERE]
 
 
 def repositories(patient: Patient) -> Iterator[Finding]:
-    """As the machines will ask for them: without any credentials."""
+    """Check the repositories as the machines will fetch them: without credentials."""
     train, notebook = patient.settings.train_model, patient.settings.train_model_dev
     wanted: list[tuple[str, str, str, str | None]] = []
     if "train-model" in patient.stacks:
@@ -97,7 +97,7 @@ def _repository(subject: str, section: str, url: str, revision: str | None, fold
 
 
 def _commit(subject: str, url: str, revision: str, folder: Path) -> Finding:
-    """Fetches the commit as the worker does, but without its files: names say nothing of older commits."""
+    """Fetch the commit as the worker does, but without its files: names say nothing of older commits."""
     _git(folder, "init", "-q", "--bare", ".")
     fetched = _git(folder, "fetch", "-q", "--depth", "1", "--filter=tree:0", url, revision)
     if fetched.status == 0:
@@ -112,7 +112,7 @@ def _commit(subject: str, url: str, revision: str, folder: Path) -> Finding:
 
 
 def _git(folder: Path, *arguments: str) -> _Answer:
-    """git without what is this person's alone: credentials, settings, a repository around the current folder."""
+    """Run git without personal credentials, settings and the current folder's repository."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_PERSONAL)}
     try:
         done = subprocess.run(

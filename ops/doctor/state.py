@@ -18,7 +18,7 @@ from ops.doctor.report import Check, Finding, Patient, is_denied, ok, problem, u
 
 
 def bucket(patient: Patient) -> Iterator[Finding]:
-    """The bucket is there, ours, and set up as `ops bootstrap` does it."""
+    """Check that the bucket exists, is ours, and is configured as by `ops bootstrap`."""
     state = StateBucket(patient.session)
     try:
         there = state.exists()
@@ -44,7 +44,7 @@ def bucket(patient: Patient) -> Iterator[Finding]:
 
 
 def locks(patient: Patient) -> Iterator[Finding]:
-    """No run holds the state of a stack in question: a deploy would wait for nothing and fail."""
+    """Check that no run holds the state of these stacks: a deploy would wait and fail."""
     held = False
     for stack in patient.stacks:
         key = lock_key(patient.session, stack)
@@ -90,7 +90,7 @@ def _way_out(patient: Patient, stack: str) -> str:
 
 
 def errored(session: Session, stacks: Sequence[str]) -> Iterator[Finding]:
-    """No state is only on this machine. Asks nothing of AWS."""
+    """Check that no state is only on this machine. Does not call AWS."""
     found = {name: state for name, state in push_state.find(session).items() if name in stacks}
     for name, state in found.items():
         yield problem("states on this machine", f"{name}: {push_state.what(state)}", f"ops push-state {name}")
@@ -99,7 +99,7 @@ def errored(session: Session, stacks: Sequence[str]) -> Iterator[Finding]:
 
 
 def foundation(patient: Patient) -> Iterator[Finding]:
-    """The other stacks stand on mlcore: without its state Terraform cannot even plan them."""
+    """Check that mlcore is deployed, which the other stacks need even for a plan."""
     states = {stack: read_stack(patient.session, stack) for stack in STACKS}
     if lost := foundation_lost(states):
         yield problem("mlcore", *lost)
@@ -114,7 +114,7 @@ def foundation(patient: Patient) -> Iterator[Finding]:
 
 
 def snapshots(patient: Patient) -> Iterator[Finding]:
-    """What a destroy now would do with the volumes: Terraform takes `final_snapshot` from the state."""
+    """Report what a destroy now would do with the volumes: Terraform takes `final_snapshot` from the state."""
     settings = patient.settings
     volumes = (
         ("train-model", "msls", "/data", "train_model.data_volume", settings.train_model.data_volume),

@@ -22,7 +22,7 @@ _SECONDS: Final = 30
 
 
 def terraform() -> Iterator[Finding]:
-    """Terraform is there and new enough."""
+    """Check that Terraform is installed and new enough."""
     try:
         yield ok("terraform", require_terraform())
     except TerraformError as error:
@@ -30,13 +30,13 @@ def terraform() -> Iterator[Finding]:
 
 
 def variables() -> Iterator[Finding]:
-    """Nothing is set with which Terraform would do another thing. In our shells it is not."""
+    """Check that no variable changes what Terraform does. The project's shells clear them."""
     for name, row in table.found(os.environ, "app", "refused"):
         yield problem("environment", f"{name} is set: {row.why}", f"unset {name}, or use make shell")
 
 
 def provider() -> Iterator[Finding]:
-    """`terraform init` will find the AWS provider."""
+    """Check that `terraform init` will find the AWS provider."""
     try:
         source = find_provider()
     except TerraformError as error:
@@ -47,7 +47,7 @@ def provider() -> Iterator[Finding]:
 
 
 def cdktf(root: Path = ROOT) -> Iterator[Finding]:
-    """The project's own Node and CLI are in place, in the versions that package.json asks for."""
+    """Check the project's own Node and CLI against the versions in package.json."""
     try:
         pins = json.loads((root / "package.json").read_text(encoding="utf-8"))
         oldest, pin = _numbers(pins["engines"]["node"]), str(pins["dependencies"]["cdktf-cli"])
@@ -89,7 +89,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def ssh() -> Iterator[Finding]:
-    """OpenSSH's client is there, which everything that reaches a machine uses."""
+    """Check for the OpenSSH client, which every connection to a machine needs."""
     if shutil.which("ssh") is None:
         yield problem("ssh", "ssh is not on the PATH", "install the OpenSSH client (package openssh-client)")
         return
@@ -98,7 +98,7 @@ def ssh() -> Iterator[Finding]:
 
 
 def rsync() -> Iterator[Finding]:
-    """ops push and ops pull, by which data comes to the worker and models from it, need it."""
+    """Check for rsync, which ops push and ops pull need."""
     try:
         require_rsync()
     except OpsError as error:
@@ -108,7 +108,7 @@ def rsync() -> Iterator[Finding]:
 
 
 def session_manager() -> Iterator[Finding]:
-    """What reaches the worker without an open port, for who wants that."""
+    """Check for the programs that reach the worker without an open port."""
     missing = [program for program in SSM_PROGRAMS if shutil.which(program) is None]
     if missing:
         only = "needed only for --via ssm of ops ssh, push, pull and tunnel"
@@ -118,7 +118,7 @@ def session_manager() -> Iterator[Finding]:
 
 
 def _first_line(command: Sequence[str]) -> str | None:
-    """What a program says first, on either output; None when it cannot be run."""
+    """Return the first line that a program prints; None when it does not run."""
     try:
         answer = subprocess.run(
             command,

@@ -42,7 +42,7 @@ def _speed(volume: Gp3Volume) -> dict[str, object]:
 
 
 def _every(patient: Patient) -> Iterator[_Volume]:
-    """The volumes of the stacks in question. Names and addresses as in modules_equiv/*/stack.py."""
+    """Yield the volumes of these stacks. Names and addresses as in modules_equiv/*/stack.py."""
     worker, metrics, name = patient.settings.train_model, patient.settings.stats_monitor, patient.session.name
     data = worker.data_volume
     every = (
@@ -67,7 +67,7 @@ def _every(patient: Patient) -> Iterator[_Volume]:
 
 
 def volumes(patient: Patient) -> Iterator[Finding]:
-    """Each volume as a deploy would find it, or make it."""
+    """Check each volume that a deploy would change or create."""
     for volume in _every(patient):
         state = read_stack(patient.session, volume.stack)
         attributes = state.attributes(*volume.address) if state else None
@@ -80,7 +80,7 @@ def volumes(patient: Patient) -> Iterator[Finding]:
 
 
 def _deployed(attributes: Mapping[str, Any]) -> tuple[str, dict[str, object]] | None:
-    """The volume's id and what the settings would call its properties; None when the state does not say."""
+    """Return the volume's id and its properties by settings key; None when the state lacks them."""
     roots = attributes.get("root_block_device")
     found = roots[0] if roots else attributes
     id = found.get("volume_id") or found.get("id")
@@ -95,7 +95,7 @@ def _deployed(attributes: Mapping[str, Any]) -> tuple[str, dict[str, object]] | 
 
 
 def _change(patient: Patient, volume: _Volume, id: str, there: Mapping[str, object]) -> Finding:
-    """What the deploy would change, and whether EC2 takes it now."""
+    """Check what the deploy would change, and whether EC2 accepts it now."""
     new = {key: value for key, value in volume.wanted.items() if key in there and there[key] != value}
     size, old = new.get("size_gb"), there.get("size_gb")
     if isinstance(size, int) and isinstance(old, int) and size < old:
@@ -125,7 +125,7 @@ def _change(patient: Patient, volume: _Volume, id: str, there: Mapping[str, obje
 
 
 def _start(patient: Patient, volume: _Volume, restore: str) -> Iterator[Finding]:
-    """What a new volume would hold, and whether that fits into it."""
+    """Check what a new volume would contain, and whether it fits."""
     if restore == "none":
         return
     ec2 = patient.session.client("ec2")

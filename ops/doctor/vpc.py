@@ -17,7 +17,7 @@ _GUARDDUTY: Final = "GuardDutyManaged"
 
 
 def others(patient: Patient) -> Iterator[Finding]:
-    """Endpoints and security groups in mlcore's VPC that are not of this deployment."""
+    """Report endpoints and security groups in mlcore's VPC that others created."""
     state = read_stack(patient.session, "mlcore") if "mlcore" in patient.stacks else None
     vpc = state.attributes("aws_vpc", "core") if state else None
     if vpc is None:

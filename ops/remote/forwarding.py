@@ -56,7 +56,7 @@ class Route:
 
 
 def free_port(wanted: int) -> int:
-    """`wanted`, or the next port of localhost that is free. Raises OpsError when there is none."""
+    """Return `wanted`, or the next free local port. Raises OpsError when there is none."""
     port = wanted
     while port <= _HIGHEST:
         try:
@@ -71,7 +71,7 @@ def free_port(wanted: int) -> int:
 
 
 def _claim(port: int) -> None:
-    """Raises OSError when somebody listens on the port, on either address of localhost, or may not be listened on."""
+    """Check that the port is free on both addresses of localhost. Raises OSError when it is not."""
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         try:
             with socket.socket(family) as probe:
@@ -114,7 +114,7 @@ class Tunnel:
         self._was_ready = False
 
     def serve(self) -> None:
-        """Raises OpsError when nothing answered in `patience` seconds, and when trying again cannot help."""
+        """Keep the tunnel up. Raises OpsError without an answer in `patience` seconds, and when a retry cannot help."""
         failures = 0
         told = False
         while True:
@@ -156,7 +156,7 @@ class Tunnel:
         ]
 
     def _connected(self, ssh: processes.Child) -> bool:
-        """Waits for ssh to listen, which it does once it is logged in. False when it ended instead."""
+        """Wait until ssh listens, which it does once logged in. False when it ended instead."""
         while ssh.poll() is None:
             if ssh.listens(self._port):
                 return True
@@ -193,7 +193,7 @@ class Tunnel:
 
 
 def _http_answers(port: int, path: str) -> bool:
-    """Whether anything speaks HTTP there; whom it lets in is its own matter."""
+    """Return whether an HTTP server answers there, with any status."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"http://127.0.0.1:{port}{path}", timeout=10):
@@ -206,7 +206,7 @@ def _http_answers(port: int, path: str) -> bool:
 
 
 def _tcp_answers(port: int) -> bool:
-    """Whether the far end is there. ssh takes every connection, and shuts it again when nobody is at the other end."""
+    """Return whether the far end answers. ssh accepts every connection, and closes it if nothing listens there."""
     with socket.socket() as probe:
         probe.settimeout(_SILENCE)
         try:

@@ -43,7 +43,7 @@ class Pinned:
 
 
 def pin(session: Session, hosts: Sequence[Host], known_hosts: Path) -> Pinned:
-    """Puts the keys on the consoles of `hosts` into known_hosts, unless it has one of the machine already."""
+    """Add the keys in the console output of `hosts` to known_hosts, unless the machine is already known."""
     found: dict[str, list[str]] = {}
     wanting: dict[str, list[str]] = {}
     known = _known(known_hosts)
@@ -70,7 +70,7 @@ def pin(session: Session, hosts: Sequence[Host], known_hosts: Path) -> Pinned:
 
 
 def from_console(output: str) -> list[str]:
-    """The keys in the last whole block, each `TYPE BASE64`; what the kernel wrote across is passed over."""
+    """Return the keys in the last complete block, each `TYPE BASE64`; skips kernel messages in between."""
     before, _, _ = output.rpartition(_END)
     _, begin, block = before.rpartition(_BEGIN)
     if not begin:
@@ -80,7 +80,7 @@ def from_console(output: str) -> list[str]:
 
 
 def _is_whole(kind: str, blob: str) -> bool:
-    """Whether it is a key of that type, with nothing cut off: RFC 4251 5 puts its length before each field."""
+    """Return whether the key is complete: RFC 4251 5 puts its length before each field."""
     try:
         rest = base64.b64decode(blob, validate=True)
     except binascii.Error:
@@ -96,7 +96,7 @@ def _is_whole(kind: str, blob: str) -> bool:
 
 
 def _on_console(session: Session, instance_id: str) -> list[str]:
-    """Raises ClientError when AWS refuses to show the console, BotoCoreError when it cannot be asked."""
+    """Return the keys in the console output. Raises ClientError and BotoCoreError."""
     ec2 = session.client("ec2")
     # "By default, the console output returns buffered information that was posted shortly after an instance transition
     # state"; the latest one is for Nitro only, and has the last 64 KB:
@@ -111,7 +111,7 @@ def _on_console(session: Session, instance_id: str) -> list[str]:
 
 
 def _known(known_hosts: Path) -> frozenset[str]:
-    """The names that have a line, as `ops` and ssh with HashKnownHosts off write them."""
+    """Return the host names in the file, as `ops` and ssh with HashKnownHosts off write them."""
     lines = (line.split() for line in _content(known_hosts).decode(errors="replace").splitlines())
     return frozenset(name for line in lines if line and line[0][0] not in "#@|" for name in line[0].split(","))
 
@@ -133,7 +133,7 @@ def _lines(found: Iterable[tuple[str, list[str]]]) -> bytes:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Another `ops` that adds keys waits meanwhile, so that neither loses the other's."""
+    """Lock the folder against another `ops` that adds keys."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -27,7 +27,7 @@ class Login:
 
 
 def open_session() -> Session:
-    """The settings and the account. On the embedded AWS says that there are no machines behind the addresses."""
+    """Open the deployment and check for ssh. On the embedded AWS, print that nothing answers."""
     session = Session.open()
     if shutil.which("ssh") is None:
         raise OpsError("ssh is not installed", fix="apt-get install openssh-client")
@@ -37,8 +37,10 @@ def open_session() -> Session:
 
 
 def login(session: Session, machine: Machine, *, via: ssh.Via, key: Path | None) -> Login:
-    """Looks where the machine is. Raises OpsError when it, or the jump host before it, does not run or is not there,
-    and when nothing answers since this machine's address is not let in.
+    """Look where the machine is.
+
+    Raises OpsError when it, or the jump host before it, does not run or is not there, and when nothing answers since
+    this machine's address is not let in.
 
     Whoever calls it says the remarks.
     """
@@ -105,12 +107,12 @@ class Way(Generic[T]):
 
 
 def may_ask() -> bool:
-    """Whether a person sits there to be asked."""
+    """Return whether there is a terminal to ask on."""
     return sys.stdin.isatty()
 
 
 def say(text: str, console: Console | None = None) -> None:
-    """A remark for the person, on stderr; `console` is the one that shows progress at this moment."""
+    """Print a remark on stderr; `console` is the one that shows progress at the moment."""
     console = console or progress_console()
     # Elsewhere than on a terminal a remark stays one line.
     console.print(f"ops: {text}", style="dim", highlight=False, markup=False, soft_wrap=not console.is_terminal)

@@ -70,18 +70,18 @@ class Child:
         return list(self._said)
 
     def poll(self) -> int | None:
-        """The exit status, or None while it runs."""
+        """Return the exit status, or None while it runs."""
         return self._process.poll()
 
     def wait(self) -> int:
-        """The exit status, once it ended and all it said was read."""
+        """Wait for the end; return the exit status once all output was read."""
         status = self._process.wait()
         for reader in self._readers:
             reader.join(_GRACE)
         return status
 
     def listens(self, port: int) -> bool:
-        """Whether it, and not somebody else, listens on the port."""
+        """Return whether this process listens on the port."""
         try:
             connections = psutil.Process(self._process.pid).net_connections(kind="tcp")
         except psutil.Error:
@@ -90,7 +90,7 @@ class Child:
 
 
 def _tree(pid: int) -> list[psutil.Process]:
-    """The process and all below it; ssh's connection through the jump host is a process of its own."""
+    """Return the process and all below it; ssh's connection through the jump host is a process of its own."""
     try:
         parent = psutil.Process(pid)
         return [*parent.children(recursive=True), parent]
@@ -117,7 +117,7 @@ def _reader(stream: IO[bytes], handle: Callable[[str], None]) -> threading.Threa
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP end the program as Ctrl-C does, everything put away; its status is 128 + signal."""
+    """Make SIGTERM and SIGHUP end the program as Ctrl-C does, with clean-up; the status is 128 + signal."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -155,12 +155,12 @@ def permanent_error(output: Sequence[str]) -> OpsError | None:
 
 
 def pause(failures: int) -> float:
-    """Seconds until the next try, after that many that broke one after the other: 1, 2, 4 … 30."""
+    """Return the seconds until the next try, after that many failures in a row: 1, 2, 4 … 30."""
     return min(2.0 ** (failures - 1), _LONGEST_PAUSE)
 
 
 def reason(said: Sequence[str], status: int) -> str:
-    """Why ssh ended, in its words."""
+    """Return why ssh ended, in its own words."""
     # What failed first is the cause, and what follows its echo. Channel 0 is the way on from the jump host; the others
     # are what a tunnel carries.
     passed_over = ("Warning: Permanently added", *(f"channel {number}" for number in range(1, 10)))

@@ -57,12 +57,15 @@ class Standing(NamedTuple):
 
 
 def on_this_machine(session: Session) -> bool:
-    """Whether this is the embedded AWS, where nobody comes from outside."""
+    """Return whether this is the embedded AWS, which only this machine reaches."""
     return urlsplit(session.environment.get("AWS_ENDPOINT_URL") or "").hostname in _LOOPBACK
 
 
 def standing(session: Session) -> Standing | None:
-    """None on the embedded AWS. Raises OpsError when the address is not known; BotoCoreError, ClientError."""
+    """Return the own address and the allowed blocks; None on the embedded AWS.
+
+    Raises OpsError, BotoCoreError, ClientError.
+    """
     if on_this_machine(session):
         return None
     seen = seen_address()
@@ -79,7 +82,7 @@ def standing(session: Session) -> Standing | None:
 
 
 def warning(session: Session) -> str | None:
-    """What keeps this machine's address out and the fix, in a line; None where nothing is known to."""
+    """Return in one line why this machine's address is blocked, and the fix; None if it is not, or unknown."""
     try:
         found = standing(session)
     except (OpsError, BotoCoreError, ClientError):
@@ -91,7 +94,7 @@ def warning(session: Session) -> str | None:
 
 
 def look(session: Session, ssh: Sequence[str], alias: str) -> str | None:
-    """Tries the port to which `ssh ALIAS` goes first; gives a remark where nothing answers.
+    """Try the port that `ssh ALIAS` connects to first; return a remark if nothing answers.
 
     Raises OpsError where that is no wonder: one's own address is not let in.
     """
@@ -120,7 +123,7 @@ def _within(address: str, blocks: Iterable[str]) -> bool:
 
 
 def _first_hop(ssh: Sequence[str], alias: str) -> tuple[str, int] | None:
-    """Where ssh connects to; None where something of the person's configuration stands between, or ssh does not say."""
+    """Return where ssh connects to; None behind the person's own proxy settings."""
     try:
         said = subprocess.run(
             [*ssh, "-G", alias],
@@ -140,7 +143,7 @@ def _first_hop(ssh: Sequence[str], alias: str) -> tuple[str, int] | None:
 
 
 def _is_silent(host: str, port: int) -> bool:
-    """Only silence counts: of a refused connection, or no network at all, ssh has better words."""
+    """Return whether nothing answers. ssh reports a refused connection or a missing network better itself."""
     try:
         with socket.create_connection((host, port), timeout=_SECONDS):
             return False

@@ -76,7 +76,7 @@ class Copy:
     dry_run: bool = False
 
     def command(self) -> list[str]:
-        """rsync's command line. It never deletes anything."""
+        """Return rsync's command line. It never deletes anything."""
         command = [
             "rsync",
             "--recursive",
@@ -106,7 +106,7 @@ class Copy:
 
 
 def require_rsync() -> None:
-    """Raises OpsError when rsync is missing here or too old."""
+    """Check that rsync is installed and new enough. Raises OpsError."""
     program = shutil.which("rsync")
     if program is None:
         raise OpsError("rsync is not installed", fix=_INSTALL)
@@ -127,7 +127,7 @@ def run(
     say: Callable[[str], None],
     show: Callable[[Progress], None],
 ) -> Summary:
-    """Copies; `copy` is asked anew before each try, since machines stop and move.
+    """Copy the files; calls `copy` before each try, since machines stop and move.
 
     tries: how often at most. Raises OpsError when the last one breaks too, and for what no other try would change.
     """
@@ -179,7 +179,7 @@ class _Attempt:
             self._newer += 1
 
     def fill(self, summary: Summary) -> None:
-        """Nothing is known of a try that broke."""
+        """Fill in the statistics; a broken try has none."""
         if not self._statistics:
             return
         summary.files = _number(self._statistics["Number of files"][1] or "0")
@@ -226,7 +226,7 @@ def _problem(copy: Copy, status: int, said: Sequence[str]) -> OpsError | None:
 
 
 def require_content(folder: Path) -> None:
-    """Raises OpsError when there is no such folder, or nothing in it."""
+    """Check that the folder exists and is not empty. Raises OpsError."""
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise OpsError(f"{folder} {what}", fix="name the folder whose content to copy")

@@ -47,12 +47,12 @@ class Access:
 
 
 def folder(deployment: str) -> Path:
-    """What ssh needs for this deployment; made by `write`."""
+    """Return the folder with this deployment's ssh files; created by `write`."""
     return Path.home() / ".ssh" / "ml-infra" / deployment
 
 
 def access(session: Session, *, via: Via, key: Path | None) -> Access:
-    """Finds the key, and for ssm the programs. Raises OpsError for a key that is not there and a missing program."""
+    """Find the key, and for ssm the programs. Raises OpsError when a key or program is missing."""
     if via == "ssm":
         require_programs()
     place = folder(session.name)
@@ -62,13 +62,13 @@ def access(session: Session, *, via: Via, key: Path | None) -> Access:
 
 
 def require_programs() -> None:
-    """Raises OpsError naming what Session Manager needs and is not there."""
+    """Check for Session Manager's programs. Raises OpsError naming the missing ones."""
     if missing := [f"{name} ({where})" for name, where in SSM_PROGRAMS.items() if not shutil.which(name)]:
         raise OpsError("--via ssm needs programs that are not installed", fix=f"install {'; '.join(missing)}")
 
 
 def require_reachable(machine: Machine, via: Via) -> None:
-    """Raises OpsError when Session Manager does not know such a machine."""
+    """Check that Session Manager can reach the machine. Raises OpsError."""
     if via == "ssm" and not machine.ssm:
         others = ", ".join(one.name for one in MACHINES.values() if one.ssm)
         raise OpsError(
@@ -78,7 +78,7 @@ def require_reachable(machine: Machine, via: Via) -> None:
 
 
 def private_key(name: str) -> Path | None:
-    """The private key of the key pair, where people and `make local` keep it; None when it is in none of the places."""
+    """Return the private key of the key pair from its usual places, or None."""
     home = Path.home() / ".ssh"
     places = [home / name, home / f"{name}.pem", BUILD / "local" / f"{name}.pem"]
     return next((place for place in places if place.is_file()), None)
@@ -110,7 +110,7 @@ def _identity(session: Session, key: Path | None, place: Path) -> Path | None:
 
 
 def reachable(hosts: Iterable[Host], missing: dict[str, str], via: Via) -> tuple[list[Host], dict[str, str]]:
-    """The hosts to which this way leads, and why the others are left out."""
+    """Return the reachable hosts, and why the others are left out."""
     hosts, missing = list(hosts), dict(missing)
     has_jump = any(host.machine.public for host in hosts)
     found = []
@@ -128,7 +128,7 @@ _TITLE: Final = re.compile(r"# The machines of \S+ \((\S+)\), as ops ssh-config 
 
 
 def region_of(file: Path) -> str | None:
-    """The region that a configuration written earlier is of; None where there is none."""
+    """Return the region of a configuration written earlier, or None."""
     try:
         found = _TITLE.match(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -145,7 +145,7 @@ def fragment(
     pinned: Collection[str],
     file: Path | None = None,
 ) -> str:
-    """The configuration of `hosts`; a comment says why a machine is not in it.
+    """Return the configuration of `hosts`; a comment says why a machine is left out.
 
     pinned: the instances whose key is known. file: where the configuration will be, for `ssh -F`.
     """
@@ -198,7 +198,7 @@ def _shared(how: Access) -> list[str]:
 
 
 def quoted(path: Path, *, tokens: bool = True) -> str:
-    """The path as ssh_config reads it; % begins a token where `tokens` are known. Raises OpsError for a quote."""
+    """Return the path quoted for ssh_config; % begins a token where `tokens` are known. Raises OpsError for a quote."""
     text = str(path)
     if '"' in text or "\n" in text:
         raise OpsError(f"ssh cannot use the path {text!r}", fix="move it to a path without quotation marks")
@@ -206,7 +206,7 @@ def quoted(path: Path, *, tokens: bool = True) -> str:
 
 
 def run_file(session: Session, hosts: Sequence[Host], how: Access, *, pinned: Collection[str], ask: bool) -> Path:
-    """The file for `ssh -F`: the fragment, then the person's own configuration for all that the fragment leaves open.
+    """Write the file for `ssh -F`: the fragment, then the person's own configuration for everything else.
 
     ask: whether ssh may ask for a passphrase; otherwise it fails rather than wait for somebody.
     """
@@ -229,7 +229,7 @@ def run_file(session: Session, hosts: Sequence[Host], how: Access, *, pinned: Co
 
 
 def _run_name(hosts: Sequence[Host], how: Access, *, ask: bool) -> str:
-    """One name for each way in: another command's file is left alone, and there are only so many.
+    """Return one file name for each kind of access, so that commands do not overwrite each other's file.
 
     Where the machines are at this moment is not in it: of that, whoever comes last knows best.
     """
@@ -238,14 +238,14 @@ def _run_name(hosts: Sequence[Host], how: Access, *, ask: bool) -> str:
 
 
 def write(path: Path, content: bytes) -> Path:
-    """Writes a file that only its owner may read, in one step, in a folder that only its owner may enter."""
+    """Write a file that only its owner may read, in one step, in a folder that only its owner may enter."""
     private_folder(path.parent)
     replace(path, content, mode=0o600)
     return path
 
 
 def replace(path: Path, content: bytes, *, mode: int) -> None:
-    """As `files.replace`. Raises OpsError."""
+    """Replace a file as `files.replace` does. Raises OpsError."""
     try:
         files.replace(path, content, mode=mode)
     except OSError as error:
@@ -253,7 +253,7 @@ def replace(path: Path, content: bytes, *, mode: int) -> None:
 
 
 def private_folder(path: Path) -> None:
-    """Makes a deployment's folder, which only its owner may enter."""
+    """Create a deployment's folder, which only its owner may enter."""
     try:
         for each in (path.parent.parent, path.parent, path):  # ~/.ssh, ml-infra, the deployment
             each.mkdir(mode=0o700, exist_ok=True, parents=True)

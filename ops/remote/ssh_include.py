@@ -7,23 +7,23 @@ from ops.remote.ssh import quoted, replace
 
 
 def config_file() -> Path:
-    """The person's own configuration, which need not exist."""
+    """Return the person's own configuration, which need not exist."""
     return Path.home() / ".ssh" / "config"
 
 
 def include_line() -> str:
-    """The line; a pattern, so that one is enough for all deployments."""
+    """Return the line; a pattern, so that one is enough for all deployments."""
     # ssh takes ~ from the password database and not from HOME, so the path is whole.
     return f"Include {quoted(Path.home() / '.ssh' / 'ml-infra' / '*' / 'config', tokens=False)}"
 
 
 def is_included() -> bool:
-    """Whether the line is there. Raises OpsError when the file cannot be read."""
+    """Return whether the line is there. Raises OpsError when the file is unreadable."""
     return include_line().encode() in [line.strip() for line in _content().splitlines()]
 
 
 def include() -> bool:
-    """Puts the line at the top, where no Host block can catch it, and leaves the rest as it is. False: it was there."""
+    """Add the line at the top, outside any Host block. Returns False if it was there already."""
     if is_included():
         return False
     # Often a link into a folder of dotfiles: what it points to is changed, the link stays.
