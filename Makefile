@@ -5,66 +5,66 @@ PY := .venv/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests local local-down local-shell shell test unit ops-tests e2e faults boot lint arch bench bench-boot
 
-# Several at once would be unreadable if they wrote as they go; makes older than 4.0 cannot help it.
+# Keeps the output of parallel targets apart; needs make 4.0.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-# What e2e tests of deploys that go wrong; half of the time of all.
+# The end-to-end tests of deploys that go wrong: half of the time of all of them.
 FAULTS := tests/e2e/test_faults.py tests/e2e/test_local.py tests/e2e/test_expired.py tests/e2e/test_proxy.py
 
-# What make test runs; those that take longest begin first.
+# The parts of make test, longest first.
 PARTS := e2e faults ops-tests boot unit lint
 
-help:  ## this list
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-local: setup  ## the whole infrastructure on the embedded AWS: real Terraform, no account
+local: setup  ## deploy everything on the embedded AWS, without an account
 	@$(PY) -m tools.local up
 
-local-shell: setup  ## a shell whose cdktf commands talk to the embedded AWS
+local-shell: setup  ## open a shell for the embedded AWS
 	@$(PY) -m tools.shell --local
 
 local-down:  ## destroy everything on the embedded AWS and stop it
-	@test -x $(PY) || { echo "nothing is set up here: make local" >&2; exit 1; }
+	@test -x $(PY) || { echo "not set up yet: run make local" >&2; exit 1; }
 	@$(PY) -m tools.local down
 
-shell: setup  ## a shell whose cdktf commands talk to your AWS account
+shell: setup  ## open a shell for your AWS account
 	@$(PY) -m tools.shell
 
-test: setup-tests  ## every test: style and types, unit, ops, end to end with real Terraform, boots
+test: setup-tests  ## run every test: lint, unit, ops-tests, e2e, faults, boot
 	@$(PY) -m tools.system_packages
-	@echo "All at once; each shows what it said at its end, the longest after 20 minutes:" $(PARTS)
-	@$(MAKE) --no-print-directory -j6 $(SYNC) WHICH="-m system" E2E="$(addprefix --ignore=,$(FAULTS))" $(PARTS)
+	@echo "Running five at a time; each prints its output when it ends, the longest after 20 minutes:" $(PARTS)
+	@$(MAKE) --no-print-directory -j5 $(SYNC) WHICH="-m system" E2E="$(addprefix --ignore=,$(FAULTS))" $(PARTS)
 
-lint: setup-tests  ## style and types
+lint: setup-tests  ## check style and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-unit: setup-tests  ## synthesis, settings, validation by Terraform, and of ops what needs nothing of the system
+unit: setup-tests  ## run the fast tests: synthesis, settings, Terraform, ops
 	@$(PY) -m tools.shell -- $(PY) -m pytest -m "not system" tests/unit tests/tools tests/embedded_aws tests/ops
 
-# make test leaves out what make unit runs, and adds what takes longer there.
-ops-tests: setup-tests  ## the commands of ops: real sshd, rsync and Terraform (Linux, as root)
+# Under make test, skips what make unit runs, and adds the slow tests of tests/unit and tests/tools.
+ops-tests: setup-tests  ## test ops with real sshd, rsync, Terraform (Linux, root)
 	@$(PY) -m tools.system_packages
 	@$(PY) -m tools.shell -- $(PY) -m pytest $(WHICH) tests/ops $(if $(WHICH),tests/unit tests/tools)
 
-e2e: setup-tests  ## the cdktf commands, real Terraform and the embedded AWS
+e2e: setup-tests  ## test cdktf with real Terraform and the embedded AWS
 	@$(PY) -m tools.shell -- $(PY) -m pytest $(E2E) tests/e2e
 
-# make test runs it beside the rest of e2e.
-faults: setup-tests  ## of e2e, what a run survives: kill -9, broken connections, refusals, throttling (FAULT_ROUNDS=5)
+# Under make test, runs beside the rest of e2e.
+faults: setup-tests  ## test recovery: kill -9, lost connections (FAULT_ROUNDS=5)
 	@$(PY) -m tools.shell -- $(PY) -m pytest $(FAULTS)
 
-# Their Debian is made before: no test has ten minutes for that. What cannot be done here, the tests say.
-boot: setup-tests  ## the boot scripts, run by a real systemd on loop devices (Linux, as root)
+# Builds the Debian image first, which takes ten minutes. The tests skip what this machine cannot do, with the reason.
+boot: setup-tests  ## test the boot scripts with real systemd (Linux, root)
 	@$(PY) -m tools.system_packages
 	@test "$$(id -u)" != 0 || $(PY) -m tools.boot_base >/dev/null || true
 	@$(PY) -m tools.shell -- $(PY) -m pytest tests/boot
 
-bench: setup-tests  ## speed and memory, as ratios
+bench: setup-tests  ## measure speed and memory, as ratios
 	@$(PY) -m tools.shell -- $(PY) -m benchmarks.synthesis
 
-bench-boot: setup-tests  ## seconds to ready of every machine (Linux, as root)
+bench-boot: setup-tests  ## measure the boot time of each machine (Linux, root)
 	@$(PY) -m tools.shell -- $(PY) -m benchmarks.boot
 
 .PHONY: pages
@@ -74,7 +74,7 @@ pages: setup  ## write docs/settings.md from settings.toml
 arch: setup  ## draw images/arch.png from the synthesized stacks
 	@$(PY) -m tools.draw
 
-setup:  ## Python packages, Node and the cdktf CLI, from the lock files into this folder
+setup:  ## install the locked Python packages, Node and cdktf CLI
 	@$(PYTHON) tools/set_up.py
 
 setup-tests:

@@ -1,4 +1,4 @@
-"""`python -m embedded_aws`: start, stop and look at the embedded AWS, or serve it in this process."""
+"""Start, stop and check the embedded AWS, or serve it in this process."""
 
 import os
 import sys
@@ -21,12 +21,12 @@ MOTO_SETTINGS = {
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 Port = Annotated[int | None, typer.Option(help=f"Port on loopback [{control.PORT_VARIABLE}, {control.DEFAULT_PORT}].")]
 Mark = Annotated[str, typer.Option(hidden=True)]
-BuildDir = Annotated[Path, typer.Option(help="Folder for the log and the state of the process.")]
+BuildDir = Annotated[Path, typer.Option(help="Folder for the log and the process state.")]
 
 
 @app.command()
 def serve(port: Port = None, mark: Mark = "") -> None:
-    """Serve in this process until it is ended."""
+    """Serve in this process until it ends."""
     del mark  # only on the command line, for `control` to know the process by
     control.end_with(os.environ.get(control.ENDS_WITH))
     os.environ.update(MOTO_SETTINGS)
@@ -37,20 +37,20 @@ def serve(port: Port = None, mark: Mark = "") -> None:
 
 @app.command()
 def start(port: Port = None, build_dir: BuildDir = control.DEFAULT_BUILD_DIR) -> None:
-    """Start it in the background; does nothing when it runs."""
+    """Start it in the background; does nothing if it runs already."""
     endpoint = control.start(port, build_dir=build_dir)
     print(f"{endpoint.url} (pid {endpoint.pid}, log {endpoint.log_file})")
 
 
 @app.command()
 def stop(build_dir: BuildDir = control.DEFAULT_BUILD_DIR) -> None:
-    """End it; everything in it is gone then."""
+    """Stop it and delete everything in it."""
     print("stopped" if control.stop(build_dir) else "was not running")
 
 
 @app.command()
 def status(build_dir: BuildDir = control.DEFAULT_BUILD_DIR) -> None:
-    """Say whether it runs; exit code 1 when not."""
+    """Show whether it runs; exits with 1 if not."""
     endpoint = control.status(build_dir)
     print(f"{endpoint.url} (pid {endpoint.pid}, log {endpoint.log_file})" if endpoint else "not running")
     raise typer.Exit(0 if endpoint else 1)

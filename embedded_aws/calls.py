@@ -36,7 +36,7 @@ class Calls:
         self._counts: Counter[Call] = Counter()
 
     def add(self, environ: Mapping[str, Any]) -> None:
-        """Counts a request, if it is signed and so a call of AWS."""
+        """Count a request, if it is signed and so a call of AWS."""
         signed_for = _SIGNED_FOR.search(environ.get("HTTP_AUTHORIZATION", ""))
         if signed_for:
             stack = _STACK.search(environ.get("HTTP_USER_AGENT", ""))
@@ -44,12 +44,12 @@ class Calls:
             self._counts[Call(stack[1] if stack else "", signed_for[1], operation, of)] += 1
 
     def listed(self) -> list[dict[str, Any]]:
-        """The kinds of calls with their counts, for JSON."""
+        """Return the kinds of calls with their counts, for JSON."""
         return [{**call._asdict(), "count": count} for call, count in sorted(self._counts.items())]
 
 
 def _operation(service: str, environ: Mapping[str, Any]) -> tuple[str, str]:
-    """The operation, and for S3 the bucket/key."""
+    """Return the operation, and for S3 the bucket/key."""
     named: str = environ.get(ACTION) or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
     if named:
         return named, ""

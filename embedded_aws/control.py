@@ -60,15 +60,17 @@ class Endpoint:
 
 
 def default_port() -> int:
-    """The port of ML_EMBEDDED_AWS_PORT, else 5577. Raises EmbeddedAwsError when the variable holds no port."""
+    """Return the port of ML_EMBEDDED_AWS_PORT, else 5577. Raises EmbeddedAwsError when the variable holds no port."""
     text = os.environ.get(PORT_VARIABLE) or str(DEFAULT_PORT)
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise EmbeddedAwsError(f"{PORT_VARIABLE}={text!r} is no port: set it to a number from 1 to 65535, or unset it.")
+        raise EmbeddedAwsError(
+            f"{PORT_VARIABLE}={text!r} is not a port: set it to a number from 1 to 65535, or unset it."
+        )
     return int(text)
 
 
 def start(port: int | None = None, *, build_dir: Path = DEFAULT_BUILD_DIR) -> Endpoint:
-    """Starts the server in the background and waits until it answers; does nothing when it runs already.
+    """Start the server in the background and waits until it answers; does nothing when it runs already.
 
     `port` None means the running one's, else `default_port()`. Raises EmbeddedAwsError when the port is taken, when
     it runs on another port than asked for, and when it does not come up.
@@ -82,7 +84,7 @@ def start(port: int | None = None, *, build_dir: Path = DEFAULT_BUILD_DIR) -> En
             if running.port != wanted and (port is not None or os.environ.get(PORT_VARIABLE)):
                 raise EmbeddedAwsError(
                     f"the embedded AWS already runs on port {running.port}, not {wanted}. Use that one, or stop it "
-                    f"first with `python -m {_MODULE} stop` (everything in it is gone then)."
+                    f"first with `python -m {_MODULE} stop` (which deletes everything in it)."
                 )
             return running
         _stop_recorded(build_dir)  # alive, and did not answer all that time
@@ -91,7 +93,7 @@ def start(port: int | None = None, *, build_dir: Path = DEFAULT_BUILD_DIR) -> En
 
 
 def status(build_dir: Path = DEFAULT_BUILD_DIR) -> Endpoint | None:
-    """The server that was started with this folder, or None when it does not run or does not answer."""
+    """Return the server that was started with this folder, or None when it does not run or does not answer."""
     build_dir = build_dir.resolve()
     recorded = _recorded_process(build_dir)
     if recorded is None:
@@ -101,7 +103,7 @@ def status(build_dir: Path = DEFAULT_BUILD_DIR) -> Endpoint | None:
 
 
 def _wait_until_healthy(build_dir: Path) -> Endpoint | None:
-    """Like `status`, but gives a process that lives as long as a new one: what is in it would be lost with it."""
+    """Return the running server, or None; wait as long as for a new one, whose start would lose its content."""
     deadline = time.monotonic() + _ANSWER_TIMEOUT
     while (found := status(build_dir)) is None:
         if _recorded_process(build_dir) is None or time.monotonic() > deadline:
@@ -111,7 +113,7 @@ def _wait_until_healthy(build_dir: Path) -> Endpoint | None:
 
 
 def stop(build_dir: Path = DEFAULT_BUILD_DIR) -> bool:
-    """Ends the server that was started with this folder. Returns False when there was none."""
+    """End the server that was started with this folder. Returns False when there was none."""
     build_dir = build_dir.resolve()
     if not build_dir.is_dir():
         return False
@@ -120,7 +122,7 @@ def stop(build_dir: Path = DEFAULT_BUILD_DIR) -> bool:
 
 
 def environment(endpoint: Endpoint, *, region: str = "us-east-1") -> dict[str, str]:
-    """The variables with which Terraform, the CLI and boto3 talk to the embedded AWS and to nothing else.
+    """Return the variables with which Terraform, the CLI and boto3 talk to the embedded AWS and to nothing else.
 
     They also hide a person's own account: profiles, session token and configuration files. Lay them over os.environ.
     """
@@ -148,7 +150,7 @@ def environment(endpoint: Endpoint, *, region: str = "us-east-1") -> dict[str, s
 
 
 def end_with(pid: str | None) -> None:
-    """Has this process end soon after that one; None is nobody."""
+    """Have this process end soon after that one; None is nobody."""
     if not pid:
         return
 
@@ -170,14 +172,14 @@ def _log_file(build_dir: Path) -> Path:
 
 @contextmanager
 def _lock(build_dir: Path) -> Iterator[None]:
-    """Two starts at once: the second waits and finds the first's server."""
+    """Lock the folder, so that a second start waits and finds the first one's server."""
     with (build_dir / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _recorded_process(build_dir: Path) -> tuple[psutil.Process, int] | None:
-    """The process in the state file, when it lives and is the one that was started: ids are used again."""
+    """Return the process in the state file, when it lives and is the one that was started: ids are used again."""
     try:
         state = json.loads(_state_file(build_dir).read_text())
         process = psutil.Process(state["pid"])
@@ -220,8 +222,8 @@ def _refuse_taken_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise EmbeddedAwsError(
-                f"port {port} on {HOST} cannot be used ({error.strerror}); it is held by {_holder(port)}. "
-                f"End that, or set {PORT_VARIABLE} to a free port."
+                f"port {port} on {HOST} cannot be used ({error.strerror}); its owner is {_holder(port)}. "
+                f"End that process, or set {PORT_VARIABLE} to a free port."
             ) from error
 
 
@@ -233,7 +235,7 @@ def _holder(port: int) -> str:
                 return f"process {connection.pid} ({' '.join(psutil.Process(connection.pid).cmdline())})"
     except psutil.Error:  # macOS shows other processes' connections to root only
         pass
-    return "a process that cannot be read"
+    return "an unknown process"
 
 
 def _spawn(port: int, build_dir: Path) -> Endpoint:
@@ -269,4 +271,4 @@ def _start_error(what: str, build_dir: Path) -> EmbeddedAwsError:
     _state_file(build_dir).unlink(missing_ok=True)
     log = _log_file(build_dir)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_TAIL:])
-    return EmbeddedAwsError(f"the embedded AWS {what}. Its last lines:\n{tail}\nThe whole log is in {log}.")
+    return EmbeddedAwsError(f"the embedded AWS {what}. Its last log lines:\n{tail}\nFull log: {log}")

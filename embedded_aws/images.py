@@ -23,7 +23,7 @@ class PublicImage:
     owner_alias: str | None = "amazon"
 
     def image_id(self, region: str) -> str:
-        """The id in one region, always the same."""
+        """Return the id in one region, always the same."""
         return "ami-" + hashlib.sha256(f"{region} {self.parameter}".encode()).hexdigest()[:17]
 
 

@@ -120,7 +120,7 @@ class OnceOnly:
 
 
 def described(environ: WSGIEnvironment) -> str:
-    """A request in a line of the log."""
+    """Return a request in a line of the log."""
     invocation = environ.get("HTTP_AMZ_SDK_INVOCATION_ID", "without an invocation id")
     what = environ.get("HTTP_X_AMZ_TARGET") or environ.get(ACTION, "")
     return " ".join(filter(None, [environ["REQUEST_METHOD"], _target(environ), what, f"({invocation})"]))

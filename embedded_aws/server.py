@@ -81,7 +81,7 @@ class Application(DomainDispatcherApplication):
         return jsonify(list(self._gaps.values()))
 
     def _optimized(self) -> Response:
-        """What takes EC2 up to hours after a change of a volume, at once."""
+        """Complete volume modifications at once, which take EC2 up to hours."""
         with self._one_at_a_time:
             return jsonify(completed=complete_modifications())
 
@@ -97,7 +97,7 @@ class Application(DomainDispatcherApplication):
         return app
 
     def _answer_failure(self, backend: str | None, error: Exception) -> Any:
-        """Turns what would be an HTML page into an error that SDKs can read, and remembers it."""
+        """Turn an HTML error page into an error that SDKs can read, and remember it."""
         if isinstance(error, HTTPException) and error is not request.routing_exception:
             return error  # moto's own, already AWS-shaped
         service = _service_name(backend)
@@ -132,18 +132,18 @@ class RequestHandler(MotoRequestHandler):
     wbufsize = 2**20
 
     def make_environ(self) -> dict[str, Any]:
-        """The request's head, read. Before it came "100 Continue", where the client waits for it."""
+        """Return the request's head, read. Before it came "100 Continue", where the client waits for it."""
         self.wfile.flush()
         return super().make_environ()
 
     def send_response(self, code: int, message: str | None = None) -> None:
-        """Every answer comes by here."""
+        """Send an answer; every one passes through here."""
         if self._is_left():
             self._log_lost("the client had hung up before the answer was ready")
         super().send_response(code, message)
 
     def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
-        """The connection broke while a request came in or its answer went out."""
+        """Return the connection broke while a request came in or its answer went out."""
         self._log_lost(repr(error))
 
     def _is_left(self) -> bool:
@@ -228,7 +228,7 @@ def _error_response(model: ServiceModel | None, operation: str, code: str, messa
 
 
 def serve(port: int) -> None:
-    """Serves on loopback until the process is ended."""
+    """Serve on loopback until the process is ended."""
     install()
     application = Received(OnceOnly(Application()))
     server = make_server(HOST, port, application, threaded=True, request_handler=RequestHandler)

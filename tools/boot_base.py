@@ -89,18 +89,18 @@ class BootBaseError(Exception):
 
 
 def cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder that holds what was built."""
+    """Return the folder that holds what was built."""
     return Path(environment.get(VARIABLE) or DEFAULT_CACHE)
 
 
 def folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where this version of the root file system is, or will be."""
+    """Return the folder of this version of the root file system, existing or not."""
     what = "\n".join([SUITE, MIRROR, *PACKAGES, CUSTOMIZE])
     return cache(environment) / f"{SUITE}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
 def build(environment: Mapping[str, str] = os.environ) -> Path:
-    """The root file system; built now unless it is there. Raises BootBaseError."""
+    """Return the root file system; built now unless it is there. Raises BootBaseError."""
     finished = folder(environment)
     try:
         system_packages.require(system_packages.BOOT_TESTS)
@@ -109,7 +109,7 @@ def build(environment: Mapping[str, str] = os.environ) -> Path:
     if finished.is_dir():
         return finished
     if os.geteuid() != 0:
-        raise BootBaseError("only root can make a root file system: sudo python -m tools.boot_base")
+        raise BootBaseError("only root can build a root file system: sudo python -m tools.boot_base")
 
     finished.parent.mkdir(parents=True, exist_ok=True)
     # Renamed when it is complete: an interrupted build leaves a folder that nobody looks at.
@@ -129,19 +129,19 @@ def build(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def _debootstrap(root: Path) -> None:
-    """Once more when it fails: it gives up on the first package that a mirror does not deliver, and cannot resume."""
+    """Run debootstrap, twice if it fails: it gives up on the first failed download, and cannot resume."""
     what = f"Debian {SUITE} into {root}"
     command: list[str | Path] = ["debootstrap", "--variant=minbase", SUITE, root, MIRROR]
     try:
         _run(what, command)
     except BootBaseError as error:
-        print(f"boot base: {error}\nboot base: once more", file=sys.stderr, flush=True)
+        print(f"boot base: {error}\nboot base: trying again", file=sys.stderr, flush=True)
         shutil.rmtree(root, ignore_errors=True)
         _run(what, command)
 
 
 def _forget_old(newest: Path) -> None:
-    """Other versions take 1.6 GB each; another checkout may still use one of the last weeks."""
+    """Delete other versions (1.6 GB each), except recent ones that another checkout may still use."""
     for other in newest.parent.glob(f"{SUITE}-*"):
         if other != newest and time.time() - other.stat().st_mtime > _OLD:
             shutil.rmtree(other, ignore_errors=True)
@@ -151,18 +151,18 @@ def _run(what: str, command: Sequence[str | Path]) -> None:
     try:
         system_packages.run(f"boot base: {what}", command)
     except system_packages.SystemPackagesError as error:
-        raise BootBaseError(f"{error}. It needs {MIRROR}, and 2 GB free under {cache()}") from error
+        raise BootBaseError(f"{error}. It needs access to {MIRROR} and 2 GB of free space under {cache()}") from error
 
 
 def main() -> int:
-    """Builds it and prints where it is. Returns the exit status."""
+    """Build it and prints where it is. Returns the exit status."""
     try:
         print(build())
     except BootBaseError as error:
         print(f"boot base: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nboot base: interrupted; nothing half done is left", file=sys.stderr)
+        print("\nboot base: interrupted; removed the unfinished build", file=sys.stderr)
         return 130
     return 0
 

@@ -42,7 +42,7 @@ class DrawError(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Draws the picture; returns the exit status."""
+    """Draw the picture; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.draw", description=__doc__)
     parser.add_argument("--output", type=Path, default=PICTURE, help="the PNG to write")
     output: Path = parser.parse_args(arguments).output
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def synthesize() -> dict[str, Json]:
-    """Stack name -> Terraform JSON, from the app itself under SETTINGS. Raises DrawError."""
+    """Return the Terraform JSON of each stack, from the app itself under SETTINGS. Raises DrawError."""
     with tempfile.TemporaryDirectory() as folder:
         settings, outdir = Path(folder, "settings.toml"), Path(folder, "cdktf.out")
         settings.write_text(SETTINGS, encoding="utf-8")
@@ -71,13 +71,13 @@ def synthesize() -> dict[str, Json]:
 
 
 def digest(shapes: Sequence[Shape]) -> str:
-    """What the PNG carries to say which drawing it is: the same for any version of matplotlib and of the fonts."""
+    """Return the text in the PNG that identifies the drawing: independent of matplotlib's version and the fonts."""
     text = json.dumps([[type(shape).__name__, *shape] for shape in shapes])
     return f"drawing sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def figure(shapes: Sequence[Shape]) -> Figure:
-    """The painted shapes: a figure of the Agg backend, WIDTH x HEIGHT pixels."""
+    """Return the painted shapes: a figure of the Agg backend, WIDTH x HEIGHT pixels."""
     # A person's matplotlibrc has no say.
     with rc_context():
         rcdefaults()
@@ -92,7 +92,7 @@ def figure(shapes: Sequence[Shape]) -> Figure:
 
 
 def render(shapes: Sequence[Shape], output: Path) -> None:
-    """Writes the PNG; the same shapes give the same bytes, since nothing in it is of this machine or moment."""
+    """Write the PNG; the same shapes give the same bytes, since nothing in it is of this machine or moment."""
     with rc_context():
         rcdefaults()
         figure(shapes).savefig(output, format="png", metadata={"Software": None, "Description": digest(shapes)})

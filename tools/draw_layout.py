@@ -70,7 +70,7 @@ Shape = Box | Text | Arrow
 
 
 def layout(model: Model) -> list[Shape]:
-    """The picture of a model, in painting order."""
+    """Return the picture of a model, in painting order."""
     return _Layout(model).shapes()
 
 
@@ -126,7 +126,7 @@ class _Layout:
         return box
 
     def inside(self, subnet: Subnet) -> list[Part]:
-        """What stands in a subnet, left to right: who has a volume first, so that its line passes the mount target."""
+        """Return the content of a subnet, left to right: machines with a volume first, to keep lines apart."""
         users = {link.source for link in self.links("volume")}
         found = [part for part in self.model.parts if part.subnet == subnet.ref and part.ref.kind != _MOUNT_TARGET]
         return sorted(found, key=lambda part: (part.ref.kind == _NAT, part.ref not in users))
@@ -293,7 +293,7 @@ def _by_source(links: list[Link]) -> dict[Ref, list[Link]]:
 
 
 def _fit(text: str, width: float, size: float = 14) -> str:
-    """The text, cut where it would be wider: a character of DejaVu Sans is about 0.58 of its size wide."""
+    """Return the text, cut where it would be wider: a character of DejaVu Sans is about 0.58 of its size wide."""
     most = int(width / size / 0.58)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 

@@ -118,11 +118,11 @@ class Model(NamedTuple):
 
 
 def read_model(stacks: Mapping[str, Json]) -> Model:
-    """The model of synthesized stacks, name -> Terraform JSON. Raises ModelError when there is no VPC to draw."""
+    """Return the model of synthesized stacks, name -> Terraform JSON. Raises ModelError without a VPC to draw."""
     read = _Reader(stacks)
     vpc = next(iter(read.of("aws_vpc")), None)
     if vpc is None:
-        raise ModelError("no stack has an aws_vpc, and the picture shows what is in one")
+        raise ModelError("no stack has an aws_vpc, so there is nothing to draw")
     subnets = {subnet.ref: subnet for subnet in read.subnets(vpc)}
     parts = {part.ref: part for part in map(read.part, read.of(*_IN_SUBNETS)) if part.subnet in subnets}
     border = [ref for ref in read.of("aws_internet_gateway", "aws_vpc_endpoint") if read.at(ref, "vpc_id") == vpc]
@@ -165,7 +165,7 @@ class _Reader:
         return [ref for kind in kinds for ref in self.bodies if ref.kind == kind]
 
     def refs(self, stack: str, value: Any) -> list[Ref]:
-        """The resources that a value refers to, through the outputs of other stacks too."""
+        """Return the resources that a value refers to, through the outputs of other stacks too."""
         found: list[Ref] = []
         for match in _REFERENCE.finditer(value if isinstance(value, str) else json.dumps(value)):
             if match["address"]:
@@ -182,7 +182,7 @@ class _Reader:
         return next(iter(self.all_at(ref, key)), None)
 
     def routes(self, place: str) -> dict[Ref | None, list[Ref]]:
-        """What the route tables associated with subnets (subnet_id) or VPCs (vpc_id) lead to."""
+        """Return the targets of the route tables associated with subnets (subnet_id) or VPCs (vpc_id)."""
         associations = self.of("aws_route_table_association", "aws_main_route_table_association")
         return {self.at(ref, place): self.all_at(self.at(ref, "route_table_id"), "route") for ref in associations}
 
@@ -224,7 +224,7 @@ class _Reader:
                     yield Link(kind, source, stored, "")
 
     def reach(self, vpc_cidr: str, subnets: Mapping[Ref, Subnet], parts: Mapping[Ref, Part]) -> Iterator[Link]:
-        """Who gets in from outside, and who can be reached over SSH from the machines that let SSH in."""
+        """Return who gets in from outside, and which machines are reachable over SSH from there."""
         lets_in = {
             ref: [
                 (rule, cidr)
@@ -276,7 +276,7 @@ class _Reader:
 
 
 def _words(kind: str, body: Json, name: str) -> tuple[str, ...]:
-    """A title and the lines under it; empty ones are left out."""
+    """Return a title and the lines under it; empty ones are left out."""
     match kind:
         case "aws_instance":
             size = body.get("root_block_device", {}).get("volume_size")

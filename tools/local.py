@@ -40,7 +40,7 @@ class LocalError(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`up` or `down`; returns the exit status."""
+    """Run `up` or `down`; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.local", description=__doc__)
     parser.add_argument("what", choices=["up", "down"])
     options = parser.parse_args(arguments)
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "\nlocal: interrupted. `make local` goes on from here; `make local-down` takes everything down.",
+            "\nlocal: interrupted. `make local` continues from here; `make local-down` destroys everything.",
             file=sys.stderr,
         )
         return 130
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _seal() -> None:
-    """Nothing of the person's AWS settings steers what this program asks of the embedded AWS."""
+    """Remove the person's AWS settings from this process's environment."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -78,7 +78,7 @@ def _seal() -> None:
 
 
 def variables(endpoint: control.Endpoint, region: str, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment in which the cdktf commands talk to this embedded AWS and to nothing else."""
+    """Return the environment in which the cdktf commands talk to this embedded AWS and to nothing else."""
     return {
         **environment.commands(base, place="local"),
         **control.environment(endpoint, region=region),
@@ -89,15 +89,15 @@ def variables(endpoint: control.Endpoint, region: str, base: Mapping[str, str] =
 
 
 def running_environment() -> dict[str, str]:
-    """The environment for the embedded AWS that is running. Raises EmbeddedAwsError when none is."""
+    """Return the environment for the embedded AWS that is running. Raises EmbeddedAwsError when none is."""
     endpoint = control.status(SERVER_DIR)
     if endpoint is None:
-        raise EmbeddedAwsError("the embedded AWS is not running: make local")
+        raise EmbeddedAwsError("the embedded AWS is not running: start it with make local")
     return variables(endpoint, _settings().deployment.region)
 
 
 def up(console: Console) -> None:
-    """Starts the embedded AWS, deploys as the README says, shows what there is. Run again, it brings all up to date."""
+    """Start the embedded AWS, deploys as the README says, shows what there is. Run again, it brings all up to date."""
     settings = _settings()
     environment.commands()  # Terraform and its provider, before anything is started
     # One that an earlier run left behind would go on in the account that is there now.
@@ -113,10 +113,10 @@ def up(console: Console) -> None:
 
 
 def down(console: Console) -> None:
-    """Destroys every stack, the file system too, and stops the embedded AWS. Without one running it does nothing."""
+    """Destroy every stack, the file system too, and stops the embedded AWS. Without one running it does nothing."""
     endpoint = control.status(SERVER_DIR)
     if endpoint is None:
-        console.print("The embedded AWS is not running: nothing to take down.")
+        console.print("The embedded AWS is not running: nothing to destroy.")
         control.stop(SERVER_DIR)
         return
     settings = _settings()
@@ -125,7 +125,7 @@ def down(console: Console) -> None:
         released = {"ML_INFRA_MLCORE__ALLOW_EFS_DESTROY": "true"}
         _cdktf(console, ["destroy", "*", "--auto-approve"], variables(endpoint, settings.deployment.region) | released)
     control.stop(SERVER_DIR)
-    console.print("The embedded AWS is stopped.")
+    console.print("Stopped the embedded AWS.")
 
 
 def _forget_earlier_account(settings: Settings, endpoint: control.Endpoint) -> None:
@@ -143,7 +143,7 @@ def _forget_earlier_account(settings: Settings, endpoint: control.Endpoint) -> N
 
 
 def prepare_account(settings: Settings, endpoint: control.Endpoint, folder: Path) -> None:
-    """What a person has before the first deploy: a bucket by `ops bootstrap`, and a key pair, kept in `folder`."""
+    """Prepare the account as a person does before the first deploy: the state bucket, and a key pair in `folder`."""
     for _step in StateBucket(_session(settings, endpoint)).make_right(check=False):
         pass
     ec2 = _client("ec2", endpoint, settings.deployment.region)
@@ -158,7 +158,7 @@ def prepare_account(settings: Settings, endpoint: control.Endpoint, folder: Path
 
 
 def _session(settings: Settings, endpoint: control.Endpoint) -> Session:
-    """As `Session.open()` gives it in `make local-shell`, whatever the environment of this process says."""
+    """Return the session that `Session.open()` gives in `make local-shell`, whatever this environment says."""
 
     class Local(Session):
         def client(self, service: str, region: str | None = None) -> Any:
@@ -183,7 +183,7 @@ def _client(service: Any, endpoint: control.Endpoint, region: str) -> Any:
 
 
 def _cdktf(console: Console, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
-    """Runs the CLI with its output in a log, shows the line it is at, and the end of the log when it fails."""
+    """Run the CLI with its output in a log, shows the line it is at, and the end of the log when it fails."""
     program = ROOT / "node_modules" / ".bin" / "cdktf"
     title = f"cdktf {' '.join(argument for argument in arguments if argument != '--auto-approve')}"
     log = BUILD / "local" / "cdktf.log"
@@ -216,7 +216,7 @@ def _cdktf(console: Console, arguments: Sequence[str], variables: Mapping[str, s
     seconds = time.monotonic() - started
     if code != 0:
         raise LocalError(
-            "\n".join([*last, "", f"{title} failed (exit status {code}); all of it is in {log.relative_to(ROOT)}"])
+            "\n".join([*last, "", f"{title} failed (exit status {code}); full log: {log.relative_to(ROOT)}"])
         )
     console.print(f"{title}: done in {seconds:.0f} s")
 
@@ -257,22 +257,22 @@ def _follow(stream: Any, write: Callable[[str], object], last: deque[str], show:
 
 
 def _state(settings: Settings, endpoint: control.Endpoint, stack: str) -> dict[str, Any] | None:
-    """A stack's Terraform state, or None when there is none or nothing in it."""
+    """Return a stack's Terraform state, or None when there is none or nothing in it."""
     key = settings.stack_deployment().state_key(stack)
     try:
         body = _client("s3", endpoint, settings.state.region).get_object(Bucket=LOCAL_BUCKET, Key=key)["Body"].read()
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket"):
             return None
-        raise LocalError(f"the state {key} cannot be read: {error}") from error
+        raise LocalError(f"cannot read the state {key}: {error}") from error
     except BotoCoreError as error:
-        raise LocalError(f"the state {key} cannot be read: {error}") from error
+        raise LocalError(f"cannot read the state {key}: {error}") from error
     state: dict[str, Any] = json.loads(body)
     return state if state.get("resources") else None
 
 
 def _show(console: Console, settings: Settings, endpoint: control.Endpoint) -> None:
-    table = Table(title="What now exists on the embedded AWS", title_justify="left")
+    table = Table(title="Deployed on the embedded AWS", title_justify="left")
     table.add_column("stack")
     table.add_column("resources", justify="right")
     table.add_column("outputs", overflow="fold")
@@ -288,14 +288,14 @@ def _show(console: Console, settings: Settings, endpoint: control.Endpoint) -> N
     console.print(table)
     console.print(
         "Next:\n"
-        "  make local-shell                     a shell whose cdktf commands talk to the embedded AWS; in it\n"
-        "    ops status                           stacks and machines; ops --help lists what else there is\n"
-        "    ops cost                             what all of it would cost\n"
-        "    cdktf output mlcore                  everything mlcore publishes\n"
-        "    cdktf deploy train-model-dev         the notebook\n"
-        "    cdktf diff train-model               what a changed setting would do\n"
-        "    cdktf destroy train-model            training is over\n"
-        "  make local-down                      destroys everything and stops the embedded AWS",
+        "  make local-shell                     open a shell for the embedded AWS, and there:\n"
+        "    ops status                           stacks and machines; ops --help lists all commands\n"
+        "    ops cost                             what everything costs on AWS\n"
+        "    cdktf output mlcore                  the outputs of mlcore\n"
+        "    cdktf deploy train-model-dev         deploy the notebook\n"
+        "    cdktf diff train-model               the effect of a changed setting\n"
+        "    cdktf destroy train-model            delete the training machine\n"
+        "  make local-down                      destroy everything and stop the embedded AWS",
         highlight=False,
         soft_wrap=True,
     )

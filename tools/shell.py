@@ -1,4 +1,4 @@
-"""Opens a shell in which the plain cdktf commands work: against AWS, or (--local) against the embedded AWS."""
+"""Open a shell in which the cdktf commands work: for AWS, or (--local) for the embedded AWS."""
 
 import argparse
 import os
@@ -19,13 +19,11 @@ from tools import local
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the shell, or the command after `--`; returns its exit status."""
+    """Run the shell, or the command after `--`; returns its exit status."""
     plain.readable()
     parser = argparse.ArgumentParser(prog="python -m tools.shell", description=__doc__)
-    parser.add_argument(
-        "--local", action="store_true", help="the commands talk to the embedded AWS (make local starts it)"
-    )
-    parser.add_argument("command", nargs="*", help="run this instead of an interactive shell")
+    parser.add_argument("--local", action="store_true", help="use the embedded AWS (make local starts it)")
+    parser.add_argument("command", nargs="*", help="run this command instead of an interactive shell")
     options = parser.parse_args(arguments)
     try:
         variables = local.running_environment() if options.local else environment.commands()
@@ -39,20 +37,20 @@ def main(arguments: list[str] | None = None) -> int:
             return subprocess.run(options.command, env=variables, check=False).returncode
         except OSError as error:
             print(
-                f"shell: {options.command[0]} cannot be run: {error.strerror} (make setup installs ours)",
+                f"shell: {options.command[0]} cannot be run: {error.strerror} (make setup installs it)",
                 file=sys.stderr,
             )
             return 127
     name = "embedded AWS" if options.local else "AWS"
     whom = "the embedded AWS" if options.local else _whom(variables)
-    print(f"The cdktf commands in this shell talk to {whom}; exit leaves it.")
+    print(f"The cdktf commands in this shell use {whom}. Leave it with: exit")
     with tempfile.TemporaryDirectory() as folder:
         command, more = _interactive(name, variables, Path(folder))
         return subprocess.run(command, env={**variables, **more}, check=False).returncode
 
 
 def _whom(variables: Mapping[str, str]) -> str:
-    """Your account, unless the environment names somebody else: in a shell within `make local-shell`, for one."""
+    """Return whose AWS the environment uses: your account, unless it names another endpoint."""
     elsewhere = [
         f"{name}={value}" for name, value in variables.items() if name.startswith("AWS_ENDPOINT_URL") and value
     ]
@@ -60,7 +58,7 @@ def _whom(variables: Mapping[str, str]) -> str:
 
 
 def _interactive(name: str, variables: Mapping[str, str], folder: Path) -> tuple[list[str], dict[str, str]]:
-    """The person's shell, our variables set after its start-up files, which often put other Pythons first."""
+    """Return the person's shell, our variables set after its start-up files, which often put other Pythons first."""
     shell = os.environ.get("SHELL") or "/bin/sh"
     ours = "".join(
         f"export {key}={shlex.quote(value)}\n" for key, value in variables.items() if os.environ.get(key) != value

@@ -47,17 +47,17 @@ class SystemPackagesError(Exception):
 
 
 def missing(tools: Mapping[str, str], path: str | None = None) -> dict[str, str]:
-    """The tools that are not here, with their packages. path: where to look besides PATH's system folders."""
+    """Return the tools that are not here, with their packages. path: where to look besides PATH's system folders."""
     path = f"{os.environ.get('PATH', '') if path is None else path}:{PATH}"
     return {tool: package for tool, package in tools.items() if shutil.which(tool, path=path) is None}
 
 
 def install(packages: Sequence[str]) -> None:
-    """Installs Debian packages. Raises SystemPackagesError without apt-get, without root, and when apt-get fails."""
+    """Install Debian packages. Raises SystemPackagesError without apt-get, without root, and when apt-get fails."""
     names = " ".join(packages)
     if shutil.which("apt-get", path=PATH) is None:
         raise SystemPackagesError(
-            f"{', '.join(packages)} must be installed, and there is no apt-get here: use the system's package manager"
+            f"{', '.join(packages)} are missing, and this system has no apt-get: install them with its package manager"
         )
     if os.geteuid() != 0:
         raise SystemPackagesError(f"only root can install packages: sudo apt-get install {names}")
@@ -66,15 +66,15 @@ def install(packages: Sequence[str]) -> None:
 
 
 def require(tools: Mapping[str, str]) -> None:
-    """Installs what is missing, if anything. Raises SystemPackagesError."""
+    """Install what is missing, if anything. Raises SystemPackagesError."""
     if packages := sorted(set(missing(tools).values())):
         install(packages)
     if still := missing(tools):
-        raise SystemPackagesError(f"still not here after the installation: {', '.join(still)}")
+        raise SystemPackagesError(f"still missing after the installation: {', '.join(still)}")
 
 
 def run(what: str, command: Sequence[str | Path]) -> None:
-    """Runs a command quietly, an hour at most. Raises SystemPackagesError with the end of what it said."""
+    """Run a command quietly, an hour at most. Raises SystemPackagesError with the end of what it said."""
     print(f"{what} …", file=sys.stderr, flush=True)
     environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
     environment.update({name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")})
@@ -94,7 +94,7 @@ def run(what: str, command: Sequence[str | Path]) -> None:
             process.wait(_LONGEST)
             trouble = f"exit status {process.returncode}"
         except subprocess.TimeoutExpired:
-            trouble = f"not over after {_LONGEST / 60:.0f} minutes"
+            trouble = f"timed out after {_LONGEST / 60:.0f} minutes"
         finally:
             _end(process)
         if process.wait() == 0:
@@ -102,7 +102,7 @@ def run(what: str, command: Sequence[str | Path]) -> None:
         said.seek(0)
         end = said.read()[-2000:]
     raise SystemPackagesError(
-        f"{what} failed ({trouble}):\n{end}\nIs the package mirror reachable from here? Then run it again"
+        f"{what} failed ({trouble}):\n{end}\nCheck that the package mirror is reachable, then run it again"
     )
 
 
@@ -115,7 +115,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def main() -> int:
-    """Sees to the programs of tests/ops and tests/boot. Returns the exit status.
+    """See to the programs of tests/ops and tests/boot. Returns the exit status.
 
     Whoever is not root gets to know what is missing; the tests then skip, or fail where the variable CI is set.
     """
@@ -123,7 +123,7 @@ def main() -> int:
         lacking = missing({**BOOT_TESTS, **OPS_TESTS})
         if lacking and os.geteuid() != 0 and not os.environ.get("CI"):
             names = " ".join(sorted(set(lacking.values())))
-            print(f"system packages: tests will be skipped for want of {names} (only root installs packages)")
+            print(f"system packages: tests that need {names} will be skipped (only root can install packages)")
             return 0
         require({**BOOT_TESTS, **OPS_TESTS})
     except SystemPackagesError as error:

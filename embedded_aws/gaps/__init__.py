@@ -11,6 +11,6 @@ from embedded_aws.gaps import backup, ec2, efs, network, s3, sagemaker, ssm, sts
 
 @cache
 def install() -> None:
-    """Closes every gap in this process, once."""
+    """Close every gap in this process, once."""
     for service in (backup, ec2, efs, network, s3, sagemaker, ssm, sts, volumes):
         service.install()

@@ -21,7 +21,7 @@ _PATH: Final = r"{0}/backup-vaults/(?P<name>.+)/recovery-points/$"
 
 
 def list_recovery_points(self: BackupResponse) -> Any:
-    """ListRecoveryPointsByBackupVault: no vault of EFS's is made here, as nothing is backed up.
+    """Answer ListRecoveryPointsByBackupVault: no vault of EFS's is made here, as nothing is backed up.
 
     https://docs.aws.amazon.com/aws-backup/latest/devguide/API_ListRecoveryPointsByBackupVault.html
     """
@@ -30,6 +30,6 @@ def list_recovery_points(self: BackupResponse) -> Any:
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     add(BackupResponse, "list_recovery_points_by_backup_vault", list_recovery_points)
     urls.url_paths[_PATH] = BackupResponse.dispatch

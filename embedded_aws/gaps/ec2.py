@@ -60,7 +60,7 @@ class _LoadedImage(Ami):
 
 
 def load_images(self: AmiBackend) -> None:
-    """DescribeImages: the images that the public parameters name, in every region with an id of its own."""
+    """Answer DescribeImages: the images that the public parameters name, in every region with an id of its own."""
     for image in IMAGES:
         loaded = _LoadedImage(self, image)
         self.amis[loaded.id] = loaded
@@ -70,7 +70,7 @@ def load_images(self: AmiBackend) -> None:
 
 
 def parse_block_device_mapping(original: Callable[..., Any], self: InstanceResponse) -> list[dict[str, Any]]:
-    """RunInstances BlockDeviceMapping: what the request leaves out comes from the image, whole devices too.
+    """Answer RunInstances BlockDeviceMapping: what the request leaves out comes from the image, whole devices too.
 
     moto asks for a size where EC2 takes the snapshot's, and drops the image's root volume when another device is
     given. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html
@@ -96,7 +96,7 @@ def parse_block_device_mapping(original: Callable[..., Any], self: InstanceRespo
 
 
 def run_instances(original: Callable[..., ActionResult], self: InstanceResponse) -> ActionResult:
-    """RunInstances: keeps DisableApiTermination, and Iops and Throughput of the volumes."""
+    """Answer RunInstances: keeps DisableApiTermination, and Iops and Throughput of the volumes."""
     result = original(self)
     reservation: Any = result.result
     for instance in reservation.instances:
@@ -124,7 +124,7 @@ def prep_nics(original: Callable[..., None], self: Instance, nic_spec: list[dict
 
 
 def _get_security_groups(self: Instance) -> list[SecurityGroup]:
-    """DescribeInstances groupSet: the groups of interface 0, however they were given or changed.
+    """Answer DescribeInstances groupSet: the groups of interface 0, however they were given or changed.
 
     A terminated instance has none.
     """
@@ -135,19 +135,19 @@ def _get_security_groups(self: Instance) -> list[SecurityGroup]:
 
 
 def _set_security_groups(self: Instance, groups: list[SecurityGroup]) -> None:
-    """ModifyInstanceAttribute Groups: replaces the groups of interface 0."""
+    """Answer ModifyInstanceAttribute Groups: replaces the groups of interface 0."""
     self._launch_security_groups = groups  # type: ignore[attr-defined]
     if 0 in getattr(self, "nics", {}):
         self.nics[0]._group_set = list(groups)
 
 
 def _group_set(self: NetworkInterface) -> list[SecurityGroup]:
-    """DescribeNetworkInterfaces groupSet: the interface's own groups, without those of its instance."""
+    """Answer DescribeNetworkInterfaces groupSet: the interface's own groups, without those of its instance."""
     return self._group_set
 
 
 def set_shutdown_behavior(original: Callable[..., bool], self: InstanceResponse) -> bool:
-    """ModifyInstanceAttribute InstanceInitiatedShutdownBehavior."""
+    """Answer ModifyInstanceAttribute InstanceInitiatedShutdownBehavior."""
     behavior = self._get_param("InstanceInitiatedShutdownBehavior.Value")
     if behavior is None:
         return original(self)
@@ -159,7 +159,7 @@ def set_shutdown_behavior(original: Callable[..., bool], self: InstanceResponse)
 
 
 def set_groups(original: Callable[..., bool], self: InstanceResponse) -> bool:
-    """ModifyInstanceAttribute: leaves the security groups alone when the request has none.
+    """Answer ModifyInstanceAttribute: leaves the security groups alone when the request has none.
 
     moto takes every attribute it does not know for an empty list of groups.
     """
@@ -176,7 +176,7 @@ def _association(original: property) -> property:
 
 
 def _rule_description(self: SecurityGroupRule) -> str | None:
-    """DescribeSecurityGroupRules: the description of a rule that refers to a group, not only to a CIDR."""
+    """Answer DescribeSecurityGroupRules: the description of a rule that refers to a group, not only to a CIDR."""
     return self.ip_range.get("Description") or self.source_group.get("Description")
 
 
@@ -184,7 +184,7 @@ def _rule_description(self: SecurityGroupRule) -> str | None:
 
 
 def terminate(original: Callable[..., Any], self: Instance) -> Any:
-    """TerminateInstances: interfaces that outlive the instance are detached and available again."""
+    """Answer TerminateInstances: interfaces that outlive the instance are detached and available again."""
     previous_state = original(self)
     for nic in self.nics.values():
         nic.instance = nic.attachment_id = nic.attach_time = None
@@ -193,7 +193,7 @@ def terminate(original: Callable[..., Any], self: Instance) -> Any:
 
 
 def _network_interfaces(self: Instance) -> list[NetworkInterface]:
-    """DescribeInstances networkInterfaceSet: a terminated instance has none."""
+    """Answer DescribeInstances networkInterfaceSet: a terminated instance has none."""
     return [] if self.state == "terminated" else list(self.nics.values())
 
 
@@ -237,7 +237,7 @@ def create_snapshot(
 
 
 def describe_snapshots(self: ElasticBlockStore) -> ActionResult:
-    """DescribeSnapshots OwnerIds: account ids, or "self" for the caller's; moto shows those of the images too.
+    """Answer DescribeSnapshots OwnerIds: account ids, or "self" for the caller's; moto shows those of the images too.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
     """
@@ -252,7 +252,7 @@ def describe_snapshots(self: ElasticBlockStore) -> ActionResult:
 
 
 def delete_nat_gateway(original: Callable[..., NatGateway], self: Any, nat_gateway_id: str) -> NatGateway:
-    """DeleteNatGateway: disassociates the address and deletes the gateway's network interface.
+    """Answer DeleteNatGateway: disassociates the address and deletes the gateway's network interface.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNatGateway.html
     """
@@ -265,7 +265,7 @@ def delete_nat_gateway(original: Callable[..., NatGateway], self: Any, nat_gatew
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     replace(AmiBackend, "_load_amis", load_images)
     wrap(InstanceResponse, "_parse_block_device_mapping", parse_block_device_mapping)
     wrap(InstanceResponse, "run_instances", run_instances)

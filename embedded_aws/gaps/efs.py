@@ -21,7 +21,7 @@ def _file_system(backend: EFSBackend, file_system_id: str) -> FileSystem:
 
 
 def create_file_system(original: Callable[..., FileSystem], self: EFSBackend, **request: Any) -> FileSystem:
-    """CreateFileSystem: One Zone only in zones that have it.
+    """Answer CreateFileSystem: One Zone only in zones that have it.
 
     https://docs.aws.amazon.com/efs/latest/ug/API_CreateFileSystem.html
     """
@@ -40,7 +40,7 @@ def create_file_system(original: Callable[..., FileSystem], self: EFSBackend, **
 def create_mount_target(
     original: Callable[..., MountTarget], self: EFSBackend, file_system_id: str, subnet_id: str, *args: Any, **kw: Any
 ) -> MountTarget:
-    """CreateMountTarget: that of a One Zone file system is in its zone.
+    """Answer CreateMountTarget: that of a One Zone file system is in its zone.
 
     https://docs.aws.amazon.com/efs/latest/ug/API_CreateMountTarget.html
     """
@@ -54,7 +54,7 @@ def create_mount_target(
 
 
 def put_backup_policy(self: EFSResponse) -> tuple[str, dict[str, str]]:
-    """PutBackupPolicy: stores ENABLED or DISABLED and answers with it.
+    """Answer PutBackupPolicy: stores ENABLED or DISABLED and answers with it.
 
     https://docs.aws.amazon.com/efs/latest/ug/API_PutBackupPolicy.html. The states between (ENABLING, DISABLING)
     are left out: moto's file systems change at once.
@@ -75,7 +75,7 @@ def describe_backup_policy(original: Callable[..., Any], self: EFSBackend, file_
 
 
 def delete_file_system_policy(self: EFSResponse) -> tuple[str, dict[str, Any]]:
-    """DeleteFileSystemPolicy: back to the default policy; succeeds without one too. Answers 200 with no body.
+    """Answer DeleteFileSystemPolicy: back to the default policy; succeeds without one too. Answers 200 with no body.
 
     https://docs.aws.amazon.com/efs/latest/ug/API_DeleteFileSystemPolicy.html
     """
@@ -84,7 +84,7 @@ def delete_file_system_policy(self: EFSResponse) -> tuple[str, dict[str, Any]]:
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     add(EFSResponse, "put_backup_policy", put_backup_policy)
     add(EFSResponse, "delete_file_system_policy", delete_file_system_policy)
     wrap(EFSBackend, "describe_backup_policy", describe_backup_policy)

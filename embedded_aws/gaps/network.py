@@ -23,7 +23,7 @@ def delete_vpc(original: Callable[..., Any], self: Any, vpc_id: str) -> Any:
 
 
 def delete_subnet(original: Callable[..., Any], self: Any, subnet_id: str) -> Any:
-    """DeleteSubnet: not with an interface of an endpoint in it."""
+    """Answer DeleteSubnet: not with an interface of an endpoint in it."""
     if any(subnet_id in (endpoint.subnet_ids or []) for endpoint in _endpoints(self)):
         raise DependencyViolationError(f"The subnet '{subnet_id}' has dependencies and cannot be deleted.")
     return original(self, subnet_id)
@@ -34,6 +34,6 @@ def _endpoints(backend: Any) -> list[Any]:
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     wrap(VPCBackend, "delete_vpc", delete_vpc)
     wrap(SubnetBackend, "delete_subnet", delete_subnet)

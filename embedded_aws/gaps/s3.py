@@ -38,7 +38,7 @@ def _is_about_clear_text(statement: dict[str, Any]) -> bool:
 
 
 def set_lifecycle(original: Callable[..., None], self: FakeBucket, rules: list[dict[str, Any]]) -> None:
-    """PutBucketLifecycleConfiguration: remembers NewerNoncurrentVersions, which moto forgets."""
+    """Answer PutBucketLifecycleConfiguration: remembers NewerNoncurrentVersions, which moto forgets."""
     original(self, rules)
     for rule, given in zip(self.rules, rules, strict=True):
         expiration = given.get("NoncurrentVersionExpiration") or {}
@@ -46,7 +46,7 @@ def set_lifecycle(original: Callable[..., None], self: FakeBucket, rules: list[d
 
 
 def serialized(original: Callable[..., Any], self: S3Response, action_result: Any) -> Any:
-    """GetBucketLifecycleConfiguration: shows NewerNoncurrentVersions.
+    """Answer GetBucketLifecycleConfiguration: shows NewerNoncurrentVersions.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_NoncurrentVersionExpiration.html
     """
@@ -81,7 +81,7 @@ def key_response(original: Callable[..., Any], self: S3Response, request: Any, f
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     wrap(FakeBucket, "get_permission", get_permission)
     wrap(FakeBucket, "set_lifecycle", set_lifecycle)
     wrap(S3Response, "serialized", serialized)

@@ -26,7 +26,7 @@ _NEXT_STATUS = {"Pending": "InService", "Stopping": "Stopped", "Updating": "Stop
 
 
 def get_resource_from_arn(original: Callable[..., Any], self: SageMakerModelBackend, arn: str) -> Any:
-    """ListTags, AddTags, DeleteTags: on code repositories and lifecycle configurations too."""
+    """Answer ListTags, AddTags, DeleteTags: on code repositories and lifecycle configurations too."""
     kind, name = arn.split(":")[-1].split("/")
     ours: dict[str, dict[str, Any]] = {
         "code-repository": _code_repositories(self),
@@ -40,7 +40,7 @@ def get_resource_from_arn(original: Callable[..., Any], self: SageMakerModelBack
 
 
 def add_tags(self: SageMakerModelBackend, arn: str, tags: list[dict[str, str]]) -> list[dict[str, str]]:
-    """AddTags: overwrites the value of a key that is there, where moto keeps both.
+    """Answer AddTags: overwrites the value of a key that is there, where moto keeps both.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AddTags.html
     """
@@ -78,7 +78,7 @@ def _code_repository(response: SageMakerResponse) -> _CodeRepository:
 
 
 def create_code_repository(self: SageMakerResponse) -> ActionResult:
-    """CreateCodeRepository: refuses a name that is taken.
+    """Answer CreateCodeRepository: refuses a name that is taken.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateCodeRepository.html
     """
@@ -92,12 +92,12 @@ def create_code_repository(self: SageMakerResponse) -> ActionResult:
 
 
 def describe_code_repository(self: SageMakerResponse) -> ActionResult:
-    """DescribeCodeRepository."""
+    """Answer DescribeCodeRepository."""
     return ActionResult(_code_repository(self))
 
 
 def update_code_repository(self: SageMakerResponse) -> ActionResult:
-    """UpdateCodeRepository: only the secret can change (GitConfigForUpdate)."""
+    """Answer UpdateCodeRepository: only the secret can change (GitConfigForUpdate)."""
     repository = _code_repository(self)
     repository.git_config = {**repository.git_config, **(self._get_param("GitConfig") or {})}
     repository.last_modified_time = utcnow()
@@ -105,13 +105,13 @@ def update_code_repository(self: SageMakerResponse) -> ActionResult:
 
 
 def delete_code_repository(self: SageMakerResponse) -> ActionResult:
-    """DeleteCodeRepository."""
+    """Answer DeleteCodeRepository."""
     del _code_repositories(self.sagemaker_backend)[_code_repository(self).code_repository_name]
     return EmptyResult()
 
 
 def list_code_repositories(self: SageMakerResponse) -> ActionResult:
-    """ListCodeRepositories: NameContains, SortBy (default Name), SortOrder, MaxResults and NextToken."""
+    """Answer ListCodeRepositories: NameContains, SortBy (default Name), SortOrder, MaxResults and NextToken."""
     keys: dict[str, Callable[[_CodeRepository], Any]] = {
         "Name": lambda repository: repository.code_repository_name,
         "CreationTime": lambda repository: repository.creation_time,
@@ -133,14 +133,14 @@ def list_code_repositories(self: SageMakerResponse) -> ActionResult:
 
 
 def create_lifecycle_config(original: Callable[..., ActionResult], self: SageMakerResponse) -> ActionResult:
-    """CreateNotebookInstanceLifecycleConfig: keeps the tags."""
+    """Answer CreateNotebookInstanceLifecycleConfig: keeps the tags."""
     result = original(self)
     _lifecycle_config(self).tags = self._get_param("Tags") or []  # type: ignore[attr-defined]
     return result
 
 
 def update_lifecycle_config(self: SageMakerResponse) -> ActionResult:
-    """UpdateNotebookInstanceLifecycleConfig: replaces both scripts; one that is left out is gone."""
+    """Answer UpdateNotebookInstanceLifecycleConfig: replaces both scripts; one that is left out is gone."""
     config = _lifecycle_config(self)
     config.on_create, config.on_start = self._get_param("OnCreate"), self._get_param("OnStart")
     config.last_modified_time = utcnow()
@@ -148,7 +148,7 @@ def update_lifecycle_config(self: SageMakerResponse) -> ActionResult:
 
 
 def list_lifecycle_configs(self: SageMakerResponse) -> ActionResult:
-    """ListNotebookInstanceLifecycleConfigs: NameContains; all on one page.
+    """Answer ListNotebookInstanceLifecycleConfigs: NameContains; all on one page.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ListNotebookInstanceLifecycleConfigs.html
     """
@@ -178,7 +178,7 @@ def _lifecycle_config(response: SageMakerResponse) -> FakeSageMakerNotebookInsta
 
 
 def validate_instance_type(self: FakeSagemakerNotebookInstance, instance_type: str) -> None:
-    """CreateNotebookInstance InstanceType: the values of the service's own model; moto's list ends in 2019."""
+    """Answer CreateNotebookInstance InstanceType: the values of the service's own model; moto's list ends in 2019."""
     shape: Any = get_service_model("sagemaker").shape_for("InstanceType")
     if instance_type not in shape.enum:
         constraint = f"failed to satisfy constraint: Member must satisfy enum value set: {shape.enum}"
@@ -186,7 +186,7 @@ def validate_instance_type(self: FakeSagemakerNotebookInstance, instance_type: s
 
 
 def create_notebook_instance(original: Callable[..., ActionResult], self: SageMakerResponse) -> ActionResult:
-    """CreateNotebookInstance: keeps the platform and the metadata service configuration."""
+    """Answer CreateNotebookInstance: keeps the platform and the metadata service configuration."""
     result = original(self)
     notebook: Any = self.sagemaker_backend.get_notebook_instance(self._get_param("NotebookInstanceName"))
     notebook.platform_identifier = self._get_param("PlatformIdentifier") or _DEFAULT_PLATFORM
@@ -195,7 +195,7 @@ def create_notebook_instance(original: Callable[..., ActionResult], self: SageMa
 
 
 def update_notebook_instance(self: SageMakerResponse) -> ActionResult:
-    """UpdateNotebookInstance: only while it is stopped; what the request leaves out stays.
+    """Answer UpdateNotebookInstance: only while it is stopped; what the request leaves out stays.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateNotebookInstance.html
     """
@@ -232,7 +232,7 @@ def update_notebook_instance(self: SageMakerResponse) -> ActionResult:
 
 
 def create_presigned_notebook_instance_url(self: SageMakerResponse) -> ActionResult:
-    """CreatePresignedNotebookInstanceUrl: nothing listens there.
+    """Answer CreatePresignedNotebookInstanceUrl: nothing listens there.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreatePresignedNotebookInstanceUrl.html
     """
@@ -241,12 +241,12 @@ def create_presigned_notebook_instance_url(self: SageMakerResponse) -> ActionRes
 
 
 def start(self: FakeSagemakerNotebookInstance) -> None:
-    """CreateNotebookInstance, StartNotebookInstance: Pending first, InService once that was seen."""
+    """Answer CreateNotebookInstance, StartNotebookInstance: Pending first, InService once that was seen."""
     self.status = "Pending"
 
 
 def stop(self: FakeSagemakerNotebookInstance) -> None:
-    """StopNotebookInstance: Stopping first, Stopped once that was seen."""
+    """Answer StopNotebookInstance: Stopping first, Stopped once that was seen."""
     self.status = "Stopping"
 
 
@@ -260,7 +260,7 @@ def to_dict(original: Callable[..., dict[str, Any]], self: Any) -> dict[str, Any
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     wrap(SageMakerModelBackend, "_get_resource_from_arn", get_resource_from_arn)
     replace(SageMakerModelBackend, "add_tags", add_tags)
     add(SageMakerResponse, "create_code_repository", create_code_repository)

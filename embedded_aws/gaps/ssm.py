@@ -43,12 +43,12 @@ def load_public_parameters(original: Callable[..., None], self: ParameterDict, k
 
 
 def describe_parameters(original: Callable[..., list[Parameter]], self: Any, *args: Any, **kw: Any) -> list[Parameter]:
-    """DescribeParameters: the account's own parameters, without the public ones."""
+    """Answer DescribeParameters: the account's own parameters, without the public ones."""
     return [parameter for parameter in original(self, *args, **kw) if not parameter.name.startswith(_PUBLIC)]
 
 
 def put_parameter(original: Callable[..., Parameter], self: Any, *args: Any, **kw: Any) -> Parameter:
-    """PutParameter: refuses values that name other parameters, that are empty or too long for a standard one.
+    """Answer PutParameter: refuses values that name other parameters, that are empty or too long for a standard one.
 
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html (Value). Of "{{" without "}}"
     it says nothing; that is refused too.
@@ -71,7 +71,7 @@ def put_parameter(original: Callable[..., Parameter], self: Any, *args: Any, **k
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     wrap(ParameterDict, "_check_loading_status", load_public_parameters)
     wrap(SimpleSystemManagerBackend, "describe_parameters", describe_parameters)
     wrap(SimpleSystemManagerBackend, "put_parameter", put_parameter)

@@ -23,5 +23,5 @@ def get_caller_identity(
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     wrap(STSBackend, "get_caller_identity", get_caller_identity)

@@ -22,7 +22,7 @@ _open: list[VolumeModification] = []
 
 
 def complete_modifications() -> int:
-    """Brings every modification that is optimizing to its end, as time does. Returns how many there were."""
+    """Bring every modification that is optimizing to its end, as time does. Returns how many there were."""
     count = sum(modification_state(each) == "optimizing" for each in _open)
     for each in _open:
         each.done = True  # type: ignore[attr-defined]
@@ -35,7 +35,7 @@ def _is_done(self: VolumeModification) -> bool:
 
 
 def modification_state(self: VolumeModification) -> str:
-    """DescribeVolumesModifications modificationState: the new size is there at once, the new speed later."""
+    """Answer DescribeVolumesModifications modificationState: the new size is there at once, the new speed later."""
     return "completed" if _is_done(self) else "optimizing"
 
 
@@ -44,7 +44,7 @@ def _progress(self: VolumeModification) -> int:
 
 
 def end_time(self: VolumeModification) -> datetime | None:
-    """DescribeVolumesModifications endTime: none before the end."""
+    """Answer DescribeVolumesModifications endTime: none before the end."""
     return vars(self).get("ended") if _is_done(self) else None
 
 
@@ -53,7 +53,7 @@ def _set_end_time(self: VolumeModification, time: datetime) -> None:
 
 
 def modify_volume(original: Callable[..., Volume], self: EBSBackend, volume_id: str, *args: Any, **kw: Any) -> Volume:
-    """ModifyVolume: not while another modification is not completed, not five times in a day, never smaller."""
+    """Answer ModifyVolume: not while another modification is not completed, not five times in a day, never smaller."""
     volume = self.get_volume(volume_id)
     for each in volume.modifications:
         if modification_state(each) != "completed":
@@ -76,7 +76,7 @@ def modify_volume(original: Callable[..., Volume], self: EBSBackend, volume_id: 
 def describe_modifications(
     original: Callable[..., list[VolumeModification]], self: EBSBackend, *args: Any, **kw: Any
 ) -> list[VolumeModification]:
-    """DescribeVolumesModifications: the most recent modification of each volume; moto shows all there were.
+    """Answer DescribeVolumesModifications: the most recent modification of each volume; moto shows all there were.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumesModifications.html
     """
@@ -85,7 +85,7 @@ def describe_modifications(
 
 
 def create_volume(original: Callable[..., Any], self: ElasticBlockStore) -> Any:
-    """CreateVolume: not smaller than its snapshot.
+    """Answer CreateVolume: not smaller than its snapshot.
 
     "The specified size must be equal to or greater than the snapshot size":
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
@@ -97,7 +97,7 @@ def create_volume(original: Callable[..., Any], self: ElasticBlockStore) -> Any:
 
 
 def refuse_smaller(size: int, snapshot: Any, code: str) -> None:
-    """Raises EC2's error for a volume of `size` GiB that is to hold a larger snapshot."""
+    """Refuse a volume of `size` GiB for a larger snapshot, with EC2's error."""
     if size < snapshot.volume_size:
         raise EC2ClientError(
             code,
@@ -107,7 +107,7 @@ def refuse_smaller(size: int, snapshot: Any, code: str) -> None:
 
 
 def install() -> None:
-    """Puts the closures of this module into moto."""
+    """Put the closures of this module into moto."""
     replace(VolumeModification, "modification_state", property(modification_state))
     replace(VolumeModification, "progress", property(_progress))
     VolumeModification.end_time = property(end_time, _set_end_time)  # type: ignore[assignment]

@@ -140,7 +140,7 @@ def test_a_server_that_dies_at_start_shows_its_last_lines(build_dir: Path, monke
         control.start(free_port(), build_dir=build_dir)
     assert "ended with code 1 while starting" in str(error.value)
     assert "No module named embedded_aws.no_such_module" in str(error.value)
-    assert str(error.value).endswith(f"The whole log is in {build_dir / 'server.log'}.")
+    assert str(error.value).endswith(f"Full log: {build_dir / 'server.log'}")
     assert not (build_dir / "process.json").exists()
 
 

@@ -101,7 +101,7 @@ def test_an_old_python_is_refused_with_the_way_out(
 
     assert set_up.main([]) == 1
 
-    assert "3.11 or newer is needed. Name another one: make PYTHON=" in capsys.readouterr().err
+    assert "3.11 or newer is needed. Use another one: make PYTHON=" in capsys.readouterr().err
     assert project == []
 
 
@@ -111,9 +111,7 @@ def test_a_failed_step_shows_its_last_lines_and_is_not_taken_for_done(
     monkeypatch.setattr(set_up, "ROOT", tmp_path)
     monkeypatch.setattr(set_up, "BUILD", tmp_path)
 
-    with pytest.raises(
-        set_up.SetUpError, match=r"Trying failed \(exit status 3; all of it is in set-up\.log\)\. a hint"
-    ):
+    with pytest.raises(set_up.SetUpError, match=r"Trying failed \(exit status 3; full log: set-up\.log\)\. a hint"):
         set_up._run("Trying", [sys.executable, "-c", "print('the reason'); raise SystemExit(3)"], hint="a hint")
 
     assert "the reason" in capsys.readouterr().err

@@ -12,4 +12,4 @@ def test_a_command_ends_with_its_own_status() -> None:
 def test_a_command_that_is_not_there_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert shell.main(["--", "no-such-command"]) == 127
     said = capsys.readouterr().err
-    assert said == "shell: no-such-command cannot be run: No such file or directory (make setup installs ours)\n"
+    assert said == "shell: no-such-command cannot be run: No such file or directory (make setup installs it)\n"
