@@ -167,7 +167,7 @@ def problem_and_fix(error: BotoCoreError | ClientError) -> tuple[str, str]:
         if code in ("InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure", "SignatureDoesNotMatch"):
             return (
                 f"AWS does not accept the credentials ({code})",
-                "aws sts get-caller-identity shows which ones are in use",
+                "log in again or set valid ones; aws sts get-caller-identity shows which are in use",
             )
         return f"AWS refused {error.operation_name} ({code}): {message}", ""
     if isinstance(error, UnusableAwsError):

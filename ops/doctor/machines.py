@@ -41,7 +41,7 @@ def _one_zone(patient: Patient, ids: dict[str, str]) -> Finding:
     if known is None:
         return unknown(
             subject,
-            f"cannot tell whether {label} supports One Zone file systems; not every zone does",
+            f"cannot tell whether {label} supports One Zone file systems: not every zone does",
             "look up the zone id: https://docs.aws.amazon.com/efs/latest/ug/OneZoneAZs.html",
         )
     if ids[zone] in known:

@@ -571,7 +571,7 @@ def test_no_node_and_no_cdktf(tmp_path: Path) -> None:
 def test_no_credentials(person: Person) -> None:
     ended = person.ops("doctor", "--json", AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None)
 
-    is_the_only_problem(ended, "credentials", "Unable to locate credentials", "aws sts get-caller-identity")
+    is_the_only_problem(ended, "credentials", "Unable to locate credentials", "set credentials as for the AWS CLI")
     assert finding(ended, "the rest")[0] == "unknown"
     assert finding(ended, "clock")[0] == "unknown"
 
@@ -870,7 +870,7 @@ def test_a_volume_that_would_become_smaller(person: Person) -> None:
     is_the_only_problem(
         ended,
         "train-model: data volume",
-        f"train_model.data_volume.size_gb is 50, and {id} has 100 GiB",
+        f"train_model.data_volume.size_gb is 50, but {id} has 100 GiB",
         "set train_model.data_volume.size_gb = 100",
     )
 
@@ -882,7 +882,7 @@ def test_a_root_volume_that_would_become_smaller(person: Person) -> None:
     is_the_only_problem(
         person.ops("doctor", "--json"),
         "train-model: root volume",
-        "train_model.root_volume.size_gb is 130, and vol-0123456789abcdef0 has 200 GiB",
+        "train_model.root_volume.size_gb is 130, but vol-0123456789abcdef0 has 200 GiB",
         "set train_model.root_volume.size_gb = 200",
     )
 
@@ -1220,7 +1220,7 @@ def test_an_image_for_another_architecture(person: Person) -> None:
     ended = behind(person, image("arm64"), "mlcore", ML_INFRA_MLCORE__JUMP_AMI="ami-0123456789abcdef0")
 
     is_the_only_problem(
-        ended, "jump: image", "ami-0123456789abcdef0 (theirs) is for arm64, and t3.nano is x86_64", "mlcore.jump_ami"
+        ended, "jump: image", "ami-0123456789abcdef0 (theirs) is for arm64, but t3.nano is x86_64", "mlcore.jump_ami"
     )
 
 
@@ -1271,7 +1271,7 @@ def test_an_image_that_is_larger_than_the_root_volume(person: Person) -> None:
     ended = person.ops("doctor", "--json", ML_INFRA_TRAIN_MODEL__ROOT_VOLUME__SIZE_GB="50")
 
     is_the_only_problem(
-        ended, "worker: image", "needs 75 GiB, and train_model.root_volume.size_gb is 50", "size_gb = 75 or more"
+        ended, "worker: image", "needs 75 GiB, but train_model.root_volume.size_gb is 50", "size_gb = 75 or more"
     )
 
 
