@@ -76,7 +76,7 @@ def test_guarddutys_endpoint_and_group_are_named_with_the_commands(person: Perso
 
     assert state == "ok"  # no deploy fails by it
     assert f"GuardDuty created {endpoint}, {group} in {vpc}, so cdktf destroy mlcore would fail" in detail
-    commands = [shlex.split(each) for each in detail.partition("destroyed: ")[2].split("; ")]
+    commands = [shlex.split(each) for each in detail.partition("then run: ")[2].split("; ")]
     region = ["--region", "us-east-1"]
     assert commands == [
         ["aws", "ec2", "delete-vpc-endpoints", *region, "--vpc-endpoint-ids", endpoint],
