@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from constructs_lib.refused import printable_lines
 from constructs_lib.variables import RefusedVariableError
 from modules_equiv.settings import SettingsError
-from ops.commands import account, adopt, cost, doctor, notebook, push_state, remote, status
+from ops.commands import account, adopt, cost, doctor, notebook, permissions, push_state, remote, status
 from ops.core import plain
 from ops.core.aws_errors import explained
 from ops.core.console import progress_console, show_json
@@ -45,7 +45,7 @@ def _root(show_version: Version = False) -> None:
         raise typer.Exit
 
 
-for module in (account, adopt, doctor, cost, status, push_state, remote, notebook):
+for module in (account, adopt, doctor, permissions, cost, status, push_state, remote, notebook):
     module.register(app)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from ops.core.errors import OpsError
+from ops.core.session import Session
 from ops.deployment.stacks import state_client
 from ops.doctor.actions import Group, groups
 from ops.doctor.report import Finding, Patient, is_denied, ok, problem, unknown
@@ -77,7 +78,7 @@ class _Verdict:
 def _stack(patient: Patient, stack: str, principal: str, account: str) -> Finding:
     verdict, subject = _Verdict(), f"permissions: {stack}"
     simulate = patient.session.client("iam").get_paginator("simulate_principal_policy")
-    for group in groups(patient.settings, stack, account, state_kms_key=_key_of_the_bucket(patient)):
+    for group in groups(patient.settings, stack, account, state_kms_key=key_of_the_bucket(patient.session)):
         there = _is_there(patient, group.resource) if group.service_role_of else False
         if there:
             continue
@@ -115,10 +116,10 @@ def _stack(patient: Patient, stack: str, principal: str, account: str) -> Findin
     return ok(subject, f"{verdict.allowed} actions allowed")
 
 
-def _key_of_the_bucket(patient: Patient) -> str | None:
+def key_of_the_bucket(session: Session) -> str | None:
     """The KMS key by which the state bucket encrypts what names none; None where it is S3's or AWS's, or not told."""
     try:
-        answer = state_client(patient.session).get_bucket_encryption(Bucket=patient.settings.state.bucket)
+        answer = state_client(session).get_bucket_encryption(Bucket=session.settings.state.bucket)
     except ClientError:
         return None  # there is none, or no bucket, or it may not be read; the check of the bucket says so
     for rule in answer["ServerSideEncryptionConfiguration"]["Rules"]:

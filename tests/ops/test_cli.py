@@ -22,7 +22,20 @@ from tests.ops.aws_support import BUCKET, Answer, Person, clear, front
 from tools import set_up
 
 COMMANDS = (
-    *("init", "bootstrap", "doctor", "cost", "status", "wait", "start", "stop", "logs", "unlock", "push-state"),
+    *(
+        "init",
+        "bootstrap",
+        "doctor",
+        "permissions",
+        "cost",
+        "status",
+        "wait",
+        "start",
+        "stop",
+        "logs",
+        "unlock",
+        "push-state",
+    ),
     *("ssh", "ssh-config", "tunnel", "push", "pull", "notebook"),
 )
 
