@@ -1,9 +1,7 @@
 """The program `ops`: one short command for everything a person does between deploys."""
 
 import os
-import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +15,11 @@ from ops.commands import account, adopt, cost, doctor, notebook, permissions, pu
 from ops.core import plain
 from ops.core.aws_errors import explained
 from ops.core.console import progress_console, show_json
-from ops.core.environment import ROOT
 from ops.core.errors import OpsError
-from ops.core.terraform import PROVIDER_VERSION, TerraformError
+from ops.core.terraform import TerraformError
+from ops.core.version import versions
 
 _INTERRUPTED = 130
-_GIT_SECONDS = 10
 
 app = typer.Typer(
     name="ops",
@@ -74,20 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ops: {error}", file=sys.stderr)
         return 1
     return status
-
-
-def versions() -> str:
-    """Return the commit of this program, and the versions of what it works with, as a report of a fault needs them."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        described = subprocess.run(
-            git, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=_GIT_SECONDS
-        )
-        commit = described.stdout.strip() or "of no git checkout"
-    except (OSError, subprocess.TimeoutExpired):
-        commit = "of an unknown commit"
-    python = ".".join(str(number) for number in sys.version_info[:3])
-    return f"ops {commit}, cdktf {version('cdktf')}, hashicorp/aws {PROVIDER_VERSION}, Python {python}"
 
 
 def _discard_output() -> None:

@@ -17,6 +17,7 @@ import pytest
 from embedded_aws import control
 from ops.core.aws_errors import is_web_page
 from ops.core.environment import ROOT
+from ops.core.version import versions
 from ops.doctor import account as doctor_account
 from tests.ops.aws_support import BUCKET, Answer, Person, clear, front
 from tools import set_up
@@ -75,10 +76,19 @@ def test_the_versions_that_a_report_of_a_fault_needs(person: Person, option: str
 
     assert (ended.status, ended.err) == (0, "")
     assert re.fullmatch(
-        r"ops ([0-9a-f]{12}(-dirty)?|of no git checkout|of an unknown commit), cdktf 0\.21\.0, "
-        r"hashicorp/aws 5\.100\.0, Python 3\.\d+\.\d+\n",
+        r"ops 0\.9\.0 \(([0-9a-f]{12}(-dirty)?|no git checkout|unknown commit)\), Terraform 1\.\d+\.\d+, "
+        r"hashicorp/aws 5\.100\.0, cdktf 0\.21\.0, cdktf-cli 0\.21\.0, Python 3\.\d+\.\d+\n",
         ended.out,
     )
+
+
+def test_the_versions_name_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    said = versions(tmp_path)
+
+    assert said.startswith("ops 0.9.0 (unknown commit), Terraform missing or unusable: terraform is not on the PATH.")
+    assert ", cdktf-cli missing: run make setup, Python 3." in said
 
 
 @pytest.mark.parametrize(
