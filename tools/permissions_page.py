@@ -37,9 +37,9 @@ The account number is that of your credentials. With `--account NUMBER`, AWS is 
 print the policies before you have credentials. A KMS key of the state bucket is then included only where
 `state.kms_key_arn` names it.
 
-`ops doctor` simulates the same table of actions. `Resource` is `*` only where no name is known before the deploy, or
-where the action has no resources. Rights that other `ops` commands need besides are not included, for example to
-create the state bucket or to open a session.
+`ops doctor` simulates the same table of actions. `Resource` is `*` where that table names no resource: for the actions
+of EC2, EFS and SageMaker, and for actions that take no resource. Rights that other `ops` commands need besides are not
+included, for example to create the state bucket or to open a session.
 
 The policies below are those of the default settings, with account {_ACCOUNT} and bucket `example-state-bucket`.
 """
