@@ -71,6 +71,10 @@ bench-boot: setup-tests  ## measure the boot time of each machine (Linux, root)
 pages: setup  ## write docs/settings.md from settings.toml
 	@$(PY) -m tools.settings_page
 
+.PHONY: pictures
+pictures: setup  ## draw what make local and ops show, on the embedded AWS
+	@$(PY) -m tools.pictures
+
 arch: setup  ## draw images/arch.png from the synthesized stacks
 	@$(PY) -m tools.draw
 
