@@ -68,8 +68,9 @@ bench-boot: setup-tests  ## measure the boot time of each machine (Linux, root)
 	@$(PY) -m tools.shell -- $(PY) -m benchmarks.boot
 
 .PHONY: pages
-pages: setup  ## write docs/settings.md from settings.toml
+pages: setup  ## write docs/settings.md and docs/permissions.md
 	@$(PY) -m tools.settings_page
+	@$(PY) -m tools.permissions_page
 
 .PHONY: pictures
 pictures: setup  ## draw what make local and ops show, on the embedded AWS

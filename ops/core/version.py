@@ -43,8 +43,10 @@ def _commit(root: Path) -> str:
 def _terraform() -> str:
     try:
         return require_terraform()
-    except (TerraformError, OSError) as error:
-        return f"missing or unusable: {error}"
+    except TerraformError as error:
+        return f"missing or unusable ({error.problem})"
+    except OSError as error:
+        return f"missing or unusable ({error})"
 
 
 def _cdktf() -> str:

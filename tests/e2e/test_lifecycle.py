@@ -617,7 +617,7 @@ class TestDestroy:
 
         said = shell.cdktf("destroy", "*", "--auto-approve").refused().said
 
-        assert "mlcore holds the shared file system with every checkpoint on it" in said
+        assert "mlcore contains the shared file system with every checkpoint" in said
         assert "ML_INFRA_MLCORE__ALLOW_EFS_DESTROY=true cdktf destroy '*'" in said
         assert [state(shell, stack) for stack in STACKS] == before
         assert "cdktf destroy stats-monitor train-model train-model-dev" in said

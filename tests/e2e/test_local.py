@@ -118,7 +118,7 @@ def test_after_a_kill_of_the_embedded_aws_the_same_command_leads_on(make_local: 
     interrupted = finished(process)
 
     assert interrupted.status == 130, interrupted.said
-    assert "`make local` goes on from here" in interrupted.said
+    assert "`make local` continues from here" in interrupted.said
     output = make_local.folder / "local" / "cdktf.out"
     assert (output / "stacks" / "mlcore" / "errored.tfstate").exists()
 

@@ -87,7 +87,7 @@ def test_the_versions_name_what_is_missing(tmp_path: Path, monkeypatch: pytest.M
 
     said = versions(tmp_path)
 
-    assert said.startswith("ops 0.9.0 (unknown commit), Terraform missing or unusable: terraform is not on the PATH.")
+    assert said.startswith("ops 0.9.0 (unknown commit), Terraform missing or unusable (terraform is not on the PATH),")
     assert ", cdktf-cli missing: run make setup, Python 3." in said
 
 

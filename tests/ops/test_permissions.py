@@ -173,7 +173,7 @@ def test_the_key_of_the_state_bucket_is_in_it(person: Person) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["train-modle"], "there is no stack 'train-modle'"),
+        (["train-modle"], "unknown stack 'train-modle'"),
         (["--account", "12"], "--account: '12' is not an account number of 12 digits"),
     ],
 )

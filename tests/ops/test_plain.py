@@ -53,7 +53,7 @@ def test_doctor_ends_as_it_does_elsewhere(empty_endpoint: control.Endpoint, tmp_
     assert "UnicodeEncodeError" not in ended.err
     assert ended.status == 1
     assert "-> ops bootstrap" in ended.words
-    assert "Looking ..." in ended.err
+    assert "Checking ..." in ended.err
 
 
 @pytest.mark.parametrize("program", ["cli", "local", "shell"])
@@ -73,7 +73,7 @@ def test_every_program_sees_to_it_first(program: str, monkeypatch: pytest.Monkey
 
 def test_set_up_says_what_it_does() -> None:
     program = (
-        "import sys\nfrom ops import set_up\n"
+        "import sys\nfrom tools import set_up\n"
         "set_up.set_up = lambda **_: print('Making .venv …')\nsys.exit(set_up.main([]))"
     )
 
