@@ -62,7 +62,9 @@ def test_a_mirror_that_fails_once_is_asked_again_from_the_start(system: Path) ->
 def test_a_mirror_that_fails_twice_is_told_and_nothing_is_left(system: Path) -> None:
     (system / "failures").write_text("once\ntwice\n")
 
-    with pytest.raises(BootBaseError, match=r"(?s)exit status 1.*Couldn't download packages.*It needs access to http://deb"):
+    with pytest.raises(
+        BootBaseError, match=r"(?s)exit status 1.*Couldn't download packages.*It needs access to http://deb"
+    ):
         build(system)
     assert list((system / "cache").iterdir()) == []
 
