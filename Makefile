@@ -40,7 +40,7 @@ lint: setup-tests  ## check style and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-unit: setup-tests  ## run the fast tests: synthesis, settings, Terraform, ops
+unit: setup-tests  ## run the fast tests: synthesis, settings, ops
 	@$(PY) -m tools.shell -- $(PY) -m pytest -m "not system" tests/unit tests/tools tests/embedded_aws tests/ops
 
 # Under make test, skips what make unit runs, and adds the slow tests of tests/unit and tests/tools.

@@ -48,7 +48,7 @@ def status_view(session: Session, seen: Overview) -> RenderableType:
             "no machine is deployed" if any(s and s.resources for s in seen.stacks.values()) else "nothing is deployed"
         )
         return Group(*parts, "", Text(f"{hint}: cdktf deploy mlcore stats-monitor"))
-    parts += ["", _machines(session, seen), Text(f"machine hours: cost since the start; {NOT_SPENT}", style="dim")]
+    parts += ["", _machines(session, seen), Text(f"machine hours: cost since start; {NOT_SPENT}", style="dim")]
     unknown = [
         f"{machine.name}: cost unknown, {why}"
         for machine in seen.machines.values()

@@ -170,7 +170,7 @@ class TestStatus:
         assert "g6.12xlarge" in finished.out
         assert "notebook: cost unknown" in finished.out
         assert "cost so far" not in finished.out
-        assert "\nmachine hours: cost since the start; disks, addresses, NAT and EFS are in ops cost\n" in finished.text
+        assert "\nmachine hours: cost since start; disks, addresses, NAT and EFS are in ops cost\n" in finished.text
 
     def test_boot_with_what_failed_and_its_last_log_lines(self, place: Place, worker: str) -> None:
         stages = [stage("data"), stage("efs", ms=90_500, error="mount: timed out | /efs is not mounted")]

@@ -359,7 +359,7 @@ class TestRefused:
     def test_a_model_that_is_not_there(self, world: World, worker: Box, tmp_path: Path) -> None:
         said = world.ops("pull", "nothing", "--to", str(tmp_path))
         assert said.status == 1
-        assert "there is no /efs/trained_model/nothing on the worker" in said.err
+        assert "/efs/trained_model/nothing does not exist on the worker" in said.err
 
     @pytest.mark.parametrize("command", [["push", "."], ["pull"]])
     def test_a_stopped_worker(self, world: World, command: list[str]) -> None:
