@@ -9,7 +9,8 @@ PY := .venv/bin/python
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 # The end-to-end tests of deploys that go wrong: half of the time of all of them.
-FAULTS := tests/e2e/test_faults.py tests/e2e/test_local.py tests/e2e/test_expired.py tests/e2e/test_proxy.py
+FAULTS := tests/e2e/test_faults.py tests/e2e/test_local.py tests/e2e/test_expired.py tests/e2e/test_proxy.py \
+	tests/e2e/test_adopt.py
 
 # The parts of make test, longest first.
 PARTS := e2e faults ops-tests boot unit lint

@@ -52,11 +52,26 @@ TAGGED: Final[Mapping[str, Tagged]] = MappingProxyType(
 _REFERENCE: Final = re.compile(r"\$\{(\w+\.[\w-]+)\.id\}")
 
 
+# Others whose id in the state is their id in AWS, as it is of those above: the call that finds one, and its parameter.
+_EFS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "aws_efs_access_point": ("describe_access_points", "AccessPointId"),
+        "aws_efs_file_system": ("describe_file_systems", "FileSystemId"),
+        "aws_efs_mount_target": ("describe_mount_targets", "MountTargetId"),
+    }
+)
+
+
 class Lost(NamedTuple):
-    """Something that is there and in no state: its address, and its ids in AWS (more than one when made twice)."""
+    """Something that is there and in no state: its address, and its ids in AWS (more than one when made twice).
+
+    gone: the id that the state still has at this address, when AWS no longer has it: a run deleted it, made another
+    one, and was killed.
+    """
 
     address: str
     ids: tuple[str, ...]
+    gone: str = ""
 
 
 def find(session: Session, stack: str) -> list[Lost]:
@@ -71,9 +86,15 @@ def find(session: Session, stack: str) -> list[Lost]:
         for kind, bodies in sorted(resources.items()):
             for name, body in sorted(bodies.items()):
                 address = f"{kind}.{name}"
-                if not look.knows(address) and (ids := tuple(finder(kind, body))):
-                    found[address] = Lost(address, ids)
-                    look.add(address, ids[0])
+                known = look.id(address)
+                # Of the others the id in the state does not tell whether the one that is found is the same.
+                if known is not None and not (known and (kind in TAGGED or kind in _EFS)):
+                    continue
+                ids = tuple(finder(kind, body))
+                if not ids or known in ids or (known is not None and not look.is_gone(kind, known)):
+                    continue
+                found[address] = Lost(address, ids, known or "")
+                look.add(address, ids[0])
     return list(found.values())
 
 
@@ -87,8 +108,24 @@ class _Look:
                 id = resource["instances"][0]["attributes"].get("id", "")
                 self._ids[f"{resource['type']}.{resource['name']}"] = id
 
-    def knows(self, address: str) -> bool:
-        return address in self._ids
+    def id(self, address: str) -> str | None:
+        """Return the id at this address, or None if nothing is known there."""
+        return self._ids.get(address)
+
+    def is_gone(self, kind: str, id: str) -> bool:
+        """Return True if AWS no longer has the resource with this id."""
+        try:
+            if kind in _EFS:
+                call, parameter = _EFS[kind]
+                self._call("efs", call, **{parameter: id})
+                return False
+            return not list(self._existing(TAGGED[kind], **{f"{TAGGED[kind].id}s": [id]}))
+        except ClientError as error:
+            # InvalidInternetGatewayID.NotFound, NatGatewayNotFound, FileSystemNotFound and so on:
+            # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+            if error.response["Error"]["Code"].endswith("NotFound"):
+                return True
+            raise
 
     def add(self, address: str, id: str) -> None:
         self._ids[address] = id
@@ -123,8 +160,11 @@ class _Look:
             return
         tags = {"deployment": self._session.name, "stack": self._stack, "Name": body["tags"]["Name"]}
         filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
-        items = self._call("ec2", how.call, Filters=filters)[how.items]
-        if kind == "aws_instance":
+        yield from self._existing(how, Filters=filters)
+
+    def _existing(self, how: Tagged, **arguments: Any) -> Iterator[str]:
+        items = self._call("ec2", how.call, **arguments)[how.items]
+        if how.items == "Reservations":
             items = [machine for reservation in items for machine in reservation["Instances"]]
         for item in items:
             state = item.get("State", "")
@@ -142,31 +182,31 @@ class _Look:
         return finder(body) if finder else iter(())
 
     def _access_points(self, body: Body) -> Iterator[str]:
-        if file_system := self._id(body["file_system_id"]):
+        if file_system := self._referenced(body["file_system_id"]):
             for each in self._call("efs", "describe_access_points", FileSystemId=file_system)["AccessPoints"]:
                 if each.get("Name") == body["tags"]["Name"]:
                     yield each["AccessPointId"]
 
     def _mount_targets(self, body: Body) -> Iterator[str]:
-        if file_system := self._id(body["file_system_id"]):
+        if file_system := self._referenced(body["file_system_id"]):
             for each in self._call("efs", "describe_mount_targets", FileSystemId=file_system)["MountTargets"]:
                 yield each["MountTargetId"]
 
     def _associations(self, body: Body) -> Iterator[str]:
-        subnet, table = self._id(body["subnet_id"]), self._id(body["route_table_id"])
+        subnet, table = self._referenced(body["subnet_id"]), self._referenced(body["route_table_id"])
         if subnet and table:
             (found,) = self._call("ec2", "describe_route_tables", RouteTableIds=[table])["RouteTables"]
             if any(each.get("SubnetId") == subnet for each in found["Associations"]):
                 yield f"{subnet}/{table}"
 
     def _attachments(self, body: Body) -> Iterator[str]:
-        volume, machine = self._id(body["volume_id"]), self._id(body["instance_id"])
+        volume, machine = self._referenced(body["volume_id"]), self._referenced(body["instance_id"])
         if volume and machine:
             (found,) = self._call("ec2", "describe_volumes", VolumeIds=[volume])["Volumes"]
             if any(each["InstanceId"] == machine for each in found["Attachments"]):
                 yield f"{body['device_name']}:{volume}:{machine}"
 
-    def _id(self, reference: str) -> str | None:
+    def _referenced(self, reference: str) -> str | None:
         match = _REFERENCE.fullmatch(reference)
         return self._ids.get(match[1]) if match else None
 
@@ -196,14 +236,17 @@ def bring_in(session: Session, stack: str, lost: Lost) -> None:
         raise OpsError(
             f"{push_state.shown(folder)} is not initialized for Terraform", fix=f"cdktf diff {stack} initializes it"
         )
-    command = ["terraform", "import", "-input=false", "-no-color", lost.address, *lost.ids]
-    _terraform(folder, command, session.environment)
+    if lost.gone:
+        _terraform(folder, lost.address, ["state", "rm", lost.address], session.environment)
+    _terraform(
+        folder, lost.address, ["import", "-input=false", "-no-color", lost.address, *lost.ids], session.environment
+    )
 
 
-def _terraform(folder: Path, command: list[str], environment: Mapping[str, str]) -> None:
+def _terraform(folder: Path, address: str, arguments: list[str], environment: Mapping[str, str]) -> None:
     try:
         run = subprocess.run(
-            command,
+            ["terraform", *arguments],
             cwd=folder,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
@@ -216,4 +259,4 @@ def _terraform(folder: Path, command: list[str], environment: Mapping[str, str])
     except (OSError, subprocess.TimeoutExpired) as error:
         raise OpsError(f"terraform does not run ({error})", fix="use ops in make shell") from None
     if run.returncode != 0:
-        raise OpsError(f"{command[-2]} was not imported. Terraform says: {(run.stderr or run.stdout).strip()[-1500:]}")
+        raise OpsError(f"{address} was not imported. Terraform says: {(run.stderr or run.stdout).strip()[-1500:]}")

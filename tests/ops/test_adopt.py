@@ -65,6 +65,27 @@ def test_nothing_of_others_and_nothing_that_a_state_knows(person: Person) -> Non
     assert (ended.status, ended.words) == (0, "every resource of this deployment in AWS is in a state")
 
 
+def gateway(person: Person) -> str:
+    made = person.aws("ec2").create_internet_gateway(TagSpecifications=tagged("internet-gateway", "ml-core-igw"))
+    return str(made["InternetGateway"]["InternetGatewayId"])
+
+
+def test_what_took_the_place_of_one_that_is_gone(person: Person) -> None:
+    """A run that was killed while it replaced something: the state has the old id."""
+    gone, new = gateway(person), gateway(person)
+    person.aws("ec2").delete_internet_gateway(InternetGatewayId=gone)
+    has_state(person, "mlcore", ("aws_internet_gateway", "core"), id=gone)
+
+    assert found(person) == {"aws_internet_gateway.core": [new]}
+
+
+def test_a_twin_of_one_that_is_there_is_left_alone(person: Person) -> None:
+    known, _twin = gateway(person), gateway(person)
+    has_state(person, "mlcore", ("aws_internet_gateway", "core"), id=known)
+
+    assert found(person) == {}
+
+
 def test_it_asks_and_without_an_answer_does_nothing(person: Person) -> None:
     network = vpc(person)
 
