@@ -155,7 +155,7 @@ def _run(what: str, command: Sequence[str | Path]) -> None:
 
 
 def main() -> int:
-    """Build it and prints where it is. Returns the exit status."""
+    """Build it and print where it is. Return the exit status."""
     try:
         print(build())
     except BootBaseError as error:

@@ -6,12 +6,12 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from ops.commands.options import Json
+from ops.commands.options import Json, OneStack
+from ops.core import stack_names
 from ops.core.console import console, show
 from ops.core.errors import OpsError
 from ops.core.progress import progress
 from ops.core.session import Session
-from ops.core.stack_names import STACKS, require_stack
 from ops.deployment import adopt as adoption
 from ops.deployment.adopt import Lost
 from ops.deployment.locks import read_lock
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def adopt(
-    stack: Annotated[str | None, typer.Argument(metavar="[STACK]", help="One stack; default: all of them.")] = None,
+    stack: OneStack = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Import without asking.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -34,10 +34,8 @@ def adopt(
 
     Example: `ops adopt mlcore`
     """
-    if stack is not None:
-        require_stack(stack)
+    wanted = stack_names.chosen([stack] if stack else [])
     session = Session.open()
-    wanted = [stack] if stack else list(STACKS)
     with progress("Asking AWS …"):
         for name in wanted:
             if read_lock(session, name):

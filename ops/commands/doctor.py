@@ -12,11 +12,11 @@ from rich.text import Text
 
 from modules_equiv.settings import DeploymentConfig, SettingsError
 from ops.account.settings_file import settings_path
-from ops.commands.options import Json, completed_from
+from ops.commands.options import Json, Stacks
+from ops.core import stack_names
 from ops.core.console import show
 from ops.core.progress import progress
 from ops.core.session import Session
-from ops.core.stack_names import STACKS, require_stack
 from ops.doctor import (
     account,
     address,
@@ -35,12 +35,6 @@ from ops.doctor import (
 )
 from ops.doctor.report import Check, Finding, Patient, ok, problem, run, unknown, without_gaps
 
-Stacks = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Check only what these stacks need.", metavar="[STACK]...", autocompletion=completed_from(*STACKS)
-    ),
-]
 Key = Annotated[Path | None, typer.Option(help="The private key of the key pair, if ssh cannot find it.")]
 
 _STYLES: Final = {"ok": "green", "problem": "bold red", "unknown": "yellow"}
@@ -58,7 +52,7 @@ def doctor(stacks: Stacks = None, key: Key = None, as_json: Json = False) -> Non
 
     Example: `ops doctor train-model`
     """
-    chosen = _chosen(stacks or [])
+    chosen = stack_names.chosen(stacks or [])
     findings: list[Finding] = []
     with progress("Checking …") as say:
         for subject, found in _examine(chosen, key):
@@ -76,12 +70,6 @@ def doctor(stacks: Stacks = None, key: Key = None, as_json: Json = False) -> Non
     show(_report(findings, counts), document, as_json=as_json)
     if counts["problem"]:
         raise typer.Exit(1)
-
-
-def _chosen(stacks: Sequence[str]) -> list[str]:
-    for stack in stacks:
-        require_stack(stack)
-    return [stack for stack in STACKS if stack in stacks or not stacks]
 
 
 def _examine(stacks: Sequence[str], key: Path | None) -> Iterator[tuple[str, Sequence[Finding]]]:

@@ -27,6 +27,12 @@ OneStack = Annotated[
         autocompletion=completed_from(*STACKS),
     ),
 ]
+Stacks = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[STACK]...", help="Only these stacks; default: all of them.", autocompletion=completed_from(*STACKS)
+    ),
+]
 
 Key = Annotated[
     Path | None,

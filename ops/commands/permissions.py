@@ -7,23 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.commands.options import Json, completed_from
+from ops.commands.options import Json, Stacks
+from ops.core import stack_names
 from ops.core.console import progress_console, show_json
 from ops.core.errors import OpsError
 from ops.core.session import Session
-from ops.core.stack_names import STACKS, require_stack
 from ops.doctor.actions import groups
 from ops.doctor.permissions import key_of_the_bucket
 from ops.doctor.policies import policies
 
-Stacks = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="The stacks to deploy; all when left out.",
-        metavar="[STACK]...",
-        autocompletion=completed_from(*STACKS),
-    ),
-]
 Account = Annotated[
     str | None,
     typer.Option(
@@ -51,11 +43,9 @@ def permissions(stacks: Stacks = None, account: Account = None, out: Out = None,
 
     Example: `ops permissions --out policies`
     """
-    for stack in stacks or []:
-        require_stack(stack)
+    chosen = stack_names.chosen(stacks or [])
     if account is not None and not re.fullmatch(r"[0-9]{12}", account):
         raise OpsError(f"--account: {account!r} is not an account number of 12 digits", status=2)
-    chosen = [stack for stack in STACKS if stack in (stacks or STACKS)]
     session = Session.open()
     key = None
     if account is None:

@@ -1,5 +1,6 @@
 """The stacks, and where the state of each one is."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from constructs_lib.refused import did_you_mean
@@ -7,6 +8,13 @@ from modules_equiv.settings import Settings
 from ops.core.errors import OpsError
 
 STACKS: Final = ("mlcore", "stats-monitor", "train-model", "train-model-dev")
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """Return the named stacks in their order, or all of them if none is named. Raises OpsError as `require_stack`."""
+    for name in names:
+        require_stack(name)
+    return [stack for stack in STACKS if stack in names or not names]
 
 
 def state_key(settings: Settings, stack: str) -> str:

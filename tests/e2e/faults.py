@@ -10,16 +10,16 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from ops.core.environment import LOCAL_BUCKET
-from tests.e2e.conftest import Finished, Shell
-from tests.e2e.proxy import HANG_UP, Call, Fault, Gateway
+from tests.e2e.conftest import Finished, Shell, end
+from tests.e2e.proxy import HANG_UP, Call, Fault, Gateway, gateway
 from tests.e2e.test_lifecycle import STACKS, left_over, stack_folder
 
 DENIED = Fault("UnauthorizedOperation", "You are not authorized to perform this operation.", 403)
@@ -70,6 +70,18 @@ class Moment:
             case "all":
                 kill([psutil.Process(self.shell.started[-1].pid), *everything(self.shell)])
         return None
+
+
+@contextmanager
+def behind_a_gateway(made: Shell, **settings: str) -> Iterator[tuple[Shell, Gateway]]:
+    """Give a shell whose calls all go through a gateway, and whose states have this suite's prefix."""
+    with gateway(made.variables["AWS_ENDPOINT_URL"]) as door:
+        own = {"ML_INFRA_STATE__PREFIX": PREFIX, **settings, "AWS_ENDPOINT_URL": door.url}
+        shell = replace(made, variables=made.variables | own)
+        yield shell, door
+        for process in shell.started:
+            end(process)
+        kill(everything(shell))
 
 
 def moments(shell: Shell, seed: int, kinds: tuple[str, ...], *, first: int, last: int) -> list[Moment]:

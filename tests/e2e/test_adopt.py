@@ -1,13 +1,12 @@
 """`ops adopt` after a run that was killed while it replaced something, with the real CLI."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 
-from tests.e2e.conftest import Shell, end
-from tests.e2e.faults import DENIED, PREFIX, everything, ids, kill, locked, recover, state, terraforms
-from tests.e2e.proxy import HANG_UP, Call, Fault, Gateway, Rule, gateway
+from tests.e2e.conftest import Shell
+from tests.e2e.faults import DENIED, behind_a_gateway, everything, ids, kill, locked, recover, state, terraforms
+from tests.e2e.proxy import HANG_UP, Call, Fault, Gateway, Rule
 from tests.e2e.test_lifecycle import left_over
 
 ADDRESS = "aws_internet_gateway.core"
@@ -15,14 +14,8 @@ ADDRESS = "aws_internet_gateway.core"
 
 @pytest.fixture
 def between(new_shell: Callable[[], Shell]) -> Iterator[tuple[Shell, Gateway]]:
-    made = new_shell()
-    with gateway(made.variables["AWS_ENDPOINT_URL"]) as door:
-        variables = {**made.variables, "ML_INFRA_STATE__PREFIX": PREFIX, "AWS_ENDPOINT_URL": door.url}
-        shell = replace(made, variables=variables)
-        yield shell, door
-        for process in shell.started:
-            end(process)
-        kill(everything(shell))
+    with behind_a_gateway(new_shell()) as made:
+        yield made
 
 
 def gateways(shell: Shell) -> set[str]:

@@ -10,16 +10,15 @@ The tests of this module build on each other, in their order.
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import psutil
 import pytest
 
 from ops.core.environment import LOCAL_BUCKET
-from tests.e2e.conftest import Shell, end
+from tests.e2e.conftest import Shell
 from tests.e2e.faults import (
-    PREFIX,
     STATES,
+    behind_a_gateway,
     differing,
     everything,
     happened,
@@ -33,11 +32,11 @@ from tests.e2e.faults import (
     state,
     terraforms,
 )
-from tests.e2e.proxy import Call, Fault, Gateway, Rule, gateway, throttled
+from tests.e2e.proxy import Call, Fault, Gateway, Rule, throttled
 from tests.e2e.test_lifecycle import NO_SNAPSHOT, STACKS, gaps, left_over, stack_folder
 
 ROUNDS = range(int(os.environ.get("FAULT_ROUNDS", "1")))
-RELEASED = {"ML_INFRA_STATE__PREFIX": PREFIX, "ML_INFRA_MLCORE__ALLOW_EFS_DESTROY": "true", **NO_SNAPSHOT}
+RELEASED = {"ML_INFRA_MLCORE__ALLOW_EFS_DESTROY": "true", **NO_SNAPSHOT}
 CHANGED = {
     "ML_INFRA_ACCESS__DEPLOYER_CIDRS": "198.51.100.0/24",
     "ML_INFRA_STATS_MONITOR__INSTANCE_TYPE": "t3.large",
@@ -55,14 +54,8 @@ NO_CAPACITY = Fault(
 
 @pytest.fixture(scope="module")
 def between(new_shell: Callable[[], Shell]) -> Iterator[tuple[Shell, Gateway]]:
-    """A shell whose calls all go through a gateway."""
-    made = new_shell()
-    with gateway(made.variables["AWS_ENDPOINT_URL"]) as door:
-        shell = replace(made, variables={**made.variables, **RELEASED, "AWS_ENDPOINT_URL": door.url})
-        yield shell, door
-        for process in shell.started:
-            end(process)
-        kill(everything(shell))
+    with behind_a_gateway(new_shell(), **RELEASED) as made:
+        yield made
 
 
 @pytest.fixture
